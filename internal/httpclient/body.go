@@ -1,0 +1,79 @@
+package httpclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/kedge-sync/kedge"
+)
+
+const (
+	firstRead = 4 << 10 // bytes to begin with if the length is not announced
+	// maxTrust is how much of an announced length is believed before the bytes
+	// are there: a server that lies must not cost memory.
+	maxTrust = 16 << 20
+)
+
+// readBody reads the body of hr, which must not have more than max bytes. A
+// body that ends early is an error: net/http compares it with Content-Length,
+// the chunk marks and the gzip checksum. What was read is returned in any case.
+func readBody(hr *http.Response, max int64) ([]byte, error) {
+	tooLarge := &kedge.Error{Kind: kedge.TooLarge, Err: fmt.Errorf("the answer has more than %d bytes", max)}
+	if enc := hr.Header.Get("Content-Encoding"); enc != "" && enc != "identity" && hr.Body != http.NoBody {
+		return nil, &kedge.Error{Kind: kedge.Invalid, Err: errors.New("the answer has a content encoding other than gzip")}
+	}
+	size := int64(firstRead)
+	if n := hr.ContentLength; n >= 0 && hr.Request.Method != http.MethodHead {
+		if n > max && hr.StatusCode < 400 {
+			return nil, tooLarge
+		}
+		size = n + 1 // room to see the end without growing
+	}
+	buf := make([]byte, 0, min(size, max+1, maxTrust))
+	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		room := min(int64(cap(buf)), max+1)
+		n, err := hr.Body.Read(buf[len(buf):room])
+		buf = buf[:len(buf)+n]
+		switch {
+		case int64(len(buf)) > max:
+			return buf[:max], tooLarge
+		case err == io.EOF:
+			return buf, nil
+		case err != nil:
+			return buf, err
+		}
+	}
+}
+
+// A body is the body of an answer with an idle timer. Closing it frees the
+// place of the call.
+type body struct {
+	io.ReadCloser
+	ctx   context.Context // of the try; carries the cause of its end
+	timer *time.Timer     // ends the try
+	idle  time.Duration
+	done  func()
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	b.timer.Reset(b.idle)
+	n, err := b.ReadCloser.Read(p)
+	b.timer.Stop()
+	if err != nil && err != io.EOF && context.Cause(b.ctx) != nil {
+		err = context.Cause(b.ctx)
+	}
+	return n, err
+}
+
+func (b *body) Close() error {
+	err := b.ReadCloser.Close()
+	b.done()
+	return err
+}
