@@ -3,9 +3,14 @@ package connectors
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/internal/httpclient"
 	"github.com/kedge-sync/kedge/internal/store"
 )
@@ -40,17 +45,42 @@ type Registry struct {
 }
 
 // NewRegistry returns a registry of kinds.
-func NewRegistry(kinds ...Kind) *Registry { return &Registry{kinds: kinds} }
-
-// Kinds returns the kinds, sorted by name.
-func (r *Registry) Kinds() []Kind { panic("not written yet") }
-
-// Open makes a connection of the named kind. Unknown keys in cfg are refused.
-// It does no I/O.
-func (r *Registry) Open(ctx context.Context, kind string, cfg json.RawMessage, env Env, opts *Options) (*Conn, error) {
-	panic("not written yet")
+func NewRegistry(kinds ...Kind) *Registry {
+	sorted := slices.Clone(kinds)
+	slices.SortFunc(sorted, func(a, b Kind) int { return strings.Compare(a.Name, b.Name) })
+	return &Registry{kinds: sorted}
 }
 
-// A Secret is a value from the config that must not be shown. It prints and
-// marshals as "***".
-type Secret string
+// Kinds returns the kinds, sorted by name.
+func (r *Registry) Kinds() []Kind { return slices.Clone(r.kinds) }
+
+// Open makes a connection of the named kind. cfg is the connection's block
+// without "kind"; what does not fit the kind's schema is refused, each finding
+// on a line of its own that begins with its path:
+// "connections.NAME.KEY: missing; KIND needs it". It does no I/O.
+func (r *Registry) Open(ctx context.Context, kind string, cfg json.RawMessage, env Env, opts *Options) (*Conn, error) {
+	path := "connections." + env.Name
+	i := slices.IndexFunc(r.kinds, func(k Kind) bool { return k.Name == kind })
+	if i < 0 {
+		return nil, &kedge.Error{Kind: kedge.Invalid, Err: errors.New(path + ".kind: " + r.unknownKind(kind))}
+	}
+	if err := checkBlock(path, &r.kinds[i], cfg); err != nil {
+		return nil, err
+	}
+	driver, err := r.kinds[i].New(cfg, env)
+	if err != nil {
+		return nil, err
+	}
+	return New(driver, opts), nil
+}
+
+func (r *Registry) unknownKind(kind string) string {
+	names := make([]string, len(r.kinds))
+	for i, k := range r.kinds {
+		names[i] = k.Name
+	}
+	if kind == "" {
+		return "missing; known kinds: " + strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("unknown kind %q; known kinds: %s", kind, strings.Join(names, ", "))
+}
