@@ -1,12 +1,18 @@
 // Package store opens kedge's own database, SQLite or PostgreSQL, and gives it
 // transactions, migrations, leases and sealed values. It has no business
 // tables.
+//
+// Everything here behaves the same on both engines; the tests run on both.
 package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"sync"
 	"time"
 
+	"github.com/kedge-sync/kedge"
 	"github.com/uptrace/bun"
 )
 
@@ -19,142 +25,102 @@ const (
 	Postgres
 )
 
+// String returns "sqlite" or "postgres".
+func (e Engine) String() string { return [...]string{"sqlite", "postgres"}[min(e, Postgres)] }
+
+// DefaultLeaseTTL is how long a lease lasts without being renewed.
+const DefaultLeaseTTL = 30 * time.Second
+
 // Options configure a [Store]. The zero value is ready to use.
 type Options struct {
-	LeaseTTL time.Duration    // 0 means 30 s
-	Now      func() time.Time // nil means time.Now. Leases use the database's clock
+	LeaseTTL time.Duration    // how long a lease lasts without being renewed; 0 means [DefaultLeaseTTL]
+	Now      func() time.Time // for updated_at columns; nil means time.Now. Leases use the database's clock
 	Keys     *KeyRing         // nil: sealed values are refused
 }
 
-// A Store is an open database.
+// A Store is an open database. Its methods may run concurrently.
 type Store struct {
 	db     *bun.DB
+	write  *bun.DB // for InTx; on SQLite a pool of one connection, so that writers of this process queue fairly
 	engine Engine
+	path   string // SQLite: absolute path of the file
+	opts   Options
+	fork   func() (*bun.DB, error) // opens one more connection, which is never replaced when lost
+
+	commitProbe string // PostgreSQL: what prepareCommit asks
+
+	mu      sync.Mutex // guards session
+	session *session   // proof that this process lives, made by the first Acquire
 }
 
-// Open opens the database that dsn names: "sqlite:PATH" or "postgres://…".
-func Open(ctx context.Context, dsn string, opts *Options) (*Store, error) { panic("not written yet") }
+// Open opens the database that dsn names: "sqlite:PATH" or "postgres://…". It
+// creates a SQLite file that is missing, but no directory, and no tables: see
+// [Store.Migrate].
+//
+// A PostgreSQL server must be version 13 or later and prove who it is by a
+// certificate of a known authority (sslrootcert=FILE names another one),
+// unless the DSN says sslmode=disable or names a Unix socket.
+func Open(ctx context.Context, dsn string, opts *Options) (*Store, error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	s := &Store{opts: *opts}
+	if s.opts.LeaseTTL == 0 {
+		s.opts.LeaseTTL = DefaultLeaseTTL
+	}
+	if s.opts.LeaseTTL < time.Second {
+		return nil, invalid("store.Open", "leaseTTL %v is less than 1s", s.opts.LeaseTTL)
+	}
+	if s.opts.Now == nil {
+		s.opts.Now = time.Now
+	}
+	var err error
+	switch scheme, rest := splitScheme(dsn); scheme {
+	case "sqlite":
+		err = s.openSQLite(ctx, rest)
+	case "postgres", "postgresql":
+		err = s.openPostgres(ctx, dsn)
+	default:
+		err = invalid("store.Open", `the DSN starts with neither "sqlite:" nor "postgres://"`)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.closePools())
+	}
+	return s, nil
+}
 
-// Close closes the database.
-func (s *Store) Close() error { panic("not written yet") }
+// Close closes the database. Leases that are still held may be taken by others
+// at once.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	if s.session != nil {
+		err = s.session.close()
+		s.session = nil
+	}
+	return errors.Join(err, s.closePools())
+}
 
-// DB returns the database for single statements and reads.
+func (s *Store) closePools() error {
+	var errs []error
+	if s.write != nil && s.write != s.db {
+		errs = append(errs, s.write.Close())
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// DB returns the database for reads and for single writing statements. What
+// writes more than once belongs into [Store.InTx]. Inside InTx use the
+// transaction: on SQLite a write that goes past it waits for it in vain.
 func (s *Store) DB() *bun.DB { return s.db }
 
 // Engine tells which database it is.
 func (s *Store) Engine() Engine { return s.engine }
 
-// A Tx is an open transaction together with the connection it runs on. It is a
-// connectors.Tx.
-type Tx struct {
-	bun.Tx
-	conn bun.Conn
+func invalid(op, format string, args ...any) error {
+	return &kedge.Error{Op: op, Kind: kedge.Invalid, Err: fmt.Errorf(format, args...)}
 }
-
-// Conn returns the connection that the transaction runs on.
-func (t *Tx) Conn() bun.Conn { return t.conn }
-
-// InTx runs fn in a writing transaction: BEGIN IMMEDIATE on SQLite, READ
-// COMMITTED on PostgreSQL. It commits if fn returns nil and rolls back
-// otherwise. Functions given to [OnCommit] run after the commit.
-func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
-	panic("not written yet")
-}
-
-// InReadTx runs fn in a read-only transaction with one stable snapshot
-// (REPEATABLE READ on PostgreSQL), and always rolls back.
-func (s *Store) InReadTx(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
-	panic("not written yet")
-}
-
-// OnCommit runs fn after the transaction of ctx has committed, or at once if
-// ctx is in none.
-func OnCommit(ctx context.Context, fn func()) { panic("not written yet") }
-
-// A Migration is one forward step of the database's schema. Names sort in the
-// order of application: "20261124_01_syncer".
-type Migration struct {
-	Name     string
-	SQLite   string // statements, separated by semicolons
-	Postgres string // "" means the same as SQLite
-}
-
-// Migrate applies the migrations that are not yet recorded in kedge_migration,
-// in order of name, each in a transaction, and returns their names. Two
-// processes may call it at once.
-func (s *Store) Migrate(ctx context.Context, migrations []Migration) ([]string, error) {
-	panic("not written yet")
-}
-
-// Pending returns the names of the migrations that Migrate would apply.
-func (s *Store) Pending(ctx context.Context, migrations []Migration) ([]string, error) {
-	panic("not written yet")
-}
-
-// Migrations are the store's own tables: kedge_lease, connector_state.
-func Migrations() []Migration { panic("not written yet") }
-
-// A Lease is the right to do a named piece of work, held until it is released
-// or not renewed for the store's lease time.
-type Lease struct {
-	Name   string
-	Holder string
-	Fence  int64 // grows with every change of holder
-}
-
-// Acquire takes the lease called name for holder. It returns an error of kind
-// Conflict, which names the present holder, if somebody else holds it. A
-// holder that is provably dead is taken over at once: its lock (SQLite: a lock
-// file beside the database; PostgreSQL: a session lock) is free.
-func (s *Store) Acquire(ctx context.Context, name, holder string) (*Lease, error) {
-	panic("not written yet")
-}
-
-// Renew extends l. It returns an error of kind Conflict if l was lost.
-func (s *Store) Renew(ctx context.Context, l *Lease) error { panic("not written yet") }
-
-// Release gives l back. Releasing a lost lease does nothing.
-func (s *Store) Release(ctx context.Context, l *Lease) error { panic("not written yet") }
-
-// CheckFence returns an error of kind Conflict if l is no longer held, and
-// keeps it from being taken until tx ends.
-func (s *Store) CheckFence(ctx context.Context, tx *Tx, l *Lease) error { panic("not written yet") }
-
-// A KeyRing seals values: the first key encrypts, all keys decrypt.
-type KeyRing struct{}
-
-// NewKeyRing returns the ring of the given keys, newest first.
-func NewKeyRing(keys ...Key) (*KeyRing, error) { panic("not written yet") }
-
-// A Key is an encryption key of 32 bytes.
-type Key struct {
-	ID    string
-	Value []byte
-}
-
-// Seal encrypts plain so that only Open with the same context opens it.
-func (k *KeyRing) Seal(plain []byte, context string) ([]byte, error) { panic("not written yet") }
-
-// Open decrypts what Seal returned.
-func (k *KeyRing) Open(sealed []byte, context string) ([]byte, error) { panic("not written yet") }
-
-// State is a sealed key/value store of one connection (table connector_state).
-type State struct{}
-
-// State returns the state of the named connection.
-func (s *Store) State(connection string) *State { panic("not written yet") }
-
-// Get returns the value stored under name and the revision to swap it with,
-// or nil and 0 if there is none.
-func (st *State) Get(ctx context.Context, name string) (value []byte, rev int64, err error) {
-	panic("not written yet")
-}
-
-// Put stores value under name if its revision is still rev (0: there is none
-// yet), and returns an error of kind Conflict otherwise.
-func (st *State) Put(ctx context.Context, name string, value []byte, rev int64) error {
-	panic("not written yet")
-}
-
-// Delete forgets name.
-func (st *State) Delete(ctx context.Context, name string) error { panic("not written yet") }

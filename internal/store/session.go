@@ -1,0 +1,115 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/uptrace/bun"
+)
+
+// A session proves that this process lives, by a lock that the operating
+// system or the server frees when it dies: a locked file beside a SQLite
+// database, an advisory lock of a connection to PostgreSQL.
+type session struct {
+	id   string // UUID, in kedge_lease.session
+	file *lockFile
+	db   *bun.DB // PostgreSQL: the connection that holds the lock
+}
+
+// alive makes the session of this store, or replaces one whose connection was
+// lost, and returns its id.
+func (s *Store) alive(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.session != nil && s.session.holds(ctx) {
+		return s.session.id, nil
+	}
+	if s.session != nil {
+		_ = s.session.close() // its connection is gone
+		s.session = nil
+	}
+	next, err := s.newSession(ctx)
+	if err != nil {
+		return "", Error("store.Acquire", "", err)
+	}
+	s.session = next
+	return next.id, nil
+}
+
+// sessionID returns the id of the present session, or "" if there is none.
+func (s *Store) sessionID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.session == nil {
+		return ""
+	}
+	return s.session.id
+}
+
+func (s *Store) newSession(ctx context.Context) (*session, error) {
+	id := uuid.NewString()
+	if s.engine == SQLite {
+		sweepLockFiles(s.path)
+		f, err := newLockFile(s.path, id)
+		return &session{id: id, file: f}, err
+	}
+	db, err := s.fork()
+	if err != nil {
+		return nil, err
+	}
+	// pg_try_…: nobody else uses this key, so waiting would only hide a mistake.
+	var ok bool
+	err = db.QueryRowContext(ctx, "SELECT pg_try_advisory_lock(?)", advisoryKey(id)).Scan(&ok)
+	if err == nil && !ok {
+		err = errors.New("advisory lock is taken")
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &session{id: id, db: db}, nil
+}
+
+// holds reports whether the lock is still held. Its connection connects only
+// once, so an answer proves it.
+func (p *session) holds(ctx context.Context) bool {
+	if p.file != nil {
+		return true
+	}
+	var one int
+	return p.db.QueryRowContext(context.WithoutCancel(ctx), "SELECT 1").Scan(&one) == nil
+}
+
+func (p *session) close() error {
+	if p.file != nil {
+		return p.file.close()
+	}
+	return p.db.Close()
+}
+
+// dead reports whether the holder of session id provably lives no more. On
+// PostgreSQL it must not be asked of an autocommit connection that is reused
+// before the answer: the shared lock ends with the statement's transaction.
+func (s *Store) dead(ctx context.Context, db bun.IDB, id string) (bool, error) {
+	if id == "" {
+		return false, nil
+	}
+	if s.engine == SQLite {
+		return lockFileFree(s.path, id)
+	}
+	// Shared, so that two who ask at once do not take each other for the holder.
+	var free sql.NullBool
+	err := db.QueryRowContext(ctx, "SELECT pg_try_advisory_xact_lock_shared(?)", advisoryKey(id)).Scan(&free)
+	return free.Bool, err
+}
+
+// advisoryKey is the first half of the UUID id.
+func advisoryKey(id string) int64 {
+	u, err := uuid.Parse(id)
+	if err != nil {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(u[:8]))
+}

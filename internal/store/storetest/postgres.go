@@ -1,0 +1,55 @@
+package storetest
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	_ "github.com/uptrace/bun/driver/pgdriver" // registers "pg"
+)
+
+// server returns the DSN of a superuser on the server that the tests of this
+// process share.
+var server = sync.OnceValues(func() (string, error) {
+	if dsn := os.Getenv("KEDGE_TEST_POSTGRES"); dsn != "" {
+		return dsn, nil
+	}
+	return startCluster()
+})
+
+// PostgresDSN returns the DSN of a new and empty database that is dropped at
+// the end of the test, with all connections to it.
+func PostgresDSN(t testing.TB) string {
+	t.Helper()
+	dsn, err := server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal("KEDGE_TEST_POSTGRES is not a URL")
+	}
+	admin, err := sql.Open("pg", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "kedge_test_" + strings.ToLower(rand.Text()[:12])
+	if _, err := admin.ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := admin.ExecContext(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
+			t.Errorf("dropping the test's database: %v", err)
+		}
+		if err := admin.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	u.Path = "/" + name
+	return u.String()
+}
