@@ -106,8 +106,9 @@ func convertNumber(lit *Node, t kedge.Type) error {
 			lit.Value, lit.Type = kedge.Int(i), t
 		}
 	}
-	if strings.ContainsAny(lit.Value.Str(), "eE") { // so that Match need not work it out each time
-		lit.Value = kedge.Decimal(kedge.CanonicalDecimal(lit.Value.Str()))
+	if text := kedge.CanonicalDecimal(lit.Value.Str()); lit.Value.Type() == kedge.TypeDecimal &&
+		strings.ContainsAny(lit.Value.Str(), "eE") && kedge.ValidDecimal(text) {
+		lit.Value = kedge.Decimal(text) // so that Match need not work it out each time
 	}
 	return nil
 }
@@ -129,13 +130,14 @@ func (b *binder) member(lit *Node, f *kedge.Field) error {
 func mismatch(at, other *Node) error {
 	hint := ""
 	switch a, o := kindOf(at), kindOf(other); {
+	case at.Op != Literal:
 	case a == "date" && o == "time":
 		hint = "write the literal like 2026-01-31T00:00:00Z, or compare date(…)"
 	case a == "time" && o == "date":
 		hint = "write the literal like 2026-01-31, or date(now())"
 	case a == "string" && isNumber(other.Type):
 		hint = "write the number without quotes"
-	case o == "string" && at.Op == Literal:
+	case o == "string":
 		hint = "write it in quotes"
 	}
 	return fail(at, "cannot compare "+describe(other)+" with "+describe(at), hint)
