@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -18,6 +19,10 @@ import (
 //
 //go:embed cluster.sh
 var clusterScript string
+
+// lifeline is the script's input. It must stay reachable: the garbage collector
+// closes files that are not.
+var lifeline io.WriteCloser
 
 // startCluster starts a private server and returns its DSN. Nothing waits for
 // its end: when this process ends, the script stops the server and removes the
@@ -41,7 +46,7 @@ func startCluster() (string, error) {
 	}
 	cmd := exec.Command("sh", "-c", clusterScript, "sh", bin, dir, strconv.Itoa(port))
 	cmd.Dir, cmd.SysProcAttr = dir, attr
-	if _, err := cmd.StdinPipe(); err != nil { // open until this process ends
+	if lifeline, err = cmd.StdinPipe(); err != nil {
 		return "", err
 	}
 	out, err := cmd.StdoutPipe()
