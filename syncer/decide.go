@@ -1,0 +1,268 @@
+package syncer
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/mapping"
+)
+
+// decide finds out for each item what has to be done with it: which local
+// record it belongs to, its mapped values, and the local keys that its lookups
+// stand for. Run and plan both call it; it changes nothing.
+func (e *entity) decide(ctx context.Context, tx connectors.Tx, items []*item) error {
+	todo := e.todo[:0]
+	for _, it := range items {
+		if it.fail == nil && it.outcome == notSeen {
+			todo = append(todo, it)
+		}
+	}
+	e.todo = todo
+	if err := e.findLinks(ctx, tx, todo); err != nil {
+		return err
+	}
+	for _, it := range todo {
+		if it.rec.Removed != kedge.Live || it.outcome != notSeen {
+			continue
+		}
+		it.create = it.link == nil && isLive(it.prev) == 0 || it.link != nil && it.link.Status == tombstone
+		if err := e.mapOne(it); err != nil {
+			return err
+		}
+	}
+	if err := e.match(ctx, tx, todo); err != nil {
+		return err
+	}
+	return e.resolve(ctx, tx, todo)
+}
+
+// findLinks looks up what is already known of the items' keys. A record that
+// was deleted here and comes again with the version it had then is old news.
+func (e *entity) findLinks(ctx context.Context, tx connectors.Tx, todo []*item) error {
+	if e.plan.SharedKey && !e.hasMarks {
+		return nil
+	}
+	keys := make([]kedge.Key, len(todo))
+	for i, it := range todo {
+		keys[i] = it.rec.Key
+	}
+	links, err := e.run.s.linksBy(ctx, e.run.db(tx), e.row.ID, "ext_key", keys)
+	if err != nil {
+		return err
+	}
+	for _, it := range todo {
+		it.link = links[it.rec.Key]
+		if it.link == nil || it.link.Status != tombstone {
+			continue
+		}
+		if it.rec.Removed == kedge.Live && it.rec.Version != "" && it.rec.Version == it.link.Version {
+			it.outcome = Unchanged
+			it.hash = wordHash(it.prev)
+		}
+	}
+	return nil
+}
+
+// mapOne fills in the item's mapped values and, where it is known, the local key.
+func (e *entity) mapOne(it *item) error {
+	it.dst.Fields = e.plan.LocalFields
+	if err := e.plan.Download(&it.dst, it.rec, it.create); err != nil {
+		it.fail = failMap(err)
+		return nil
+	}
+	switch {
+	case e.plan.SharedKey:
+		if it.dst.Key = e.localKey(it.dst.Values); it.dst.Key == "" {
+			it.fail = failMatch("key_missing", Quarantined, "a value of the key is missing")
+		}
+	case it.link != nil && !it.create:
+		it.dst.Key = it.link.LocalKey
+	}
+	return nil
+}
+
+// localKey returns the primary key that the mapped values hold.
+func (e *entity) localKey(values []kedge.Value) kedge.Key {
+	if len(e.keyAt) == 1 {
+		return kedge.NewKey(values[e.keyAt[0]])
+	}
+	e.keyParts = e.keyParts[:0]
+	for _, i := range e.keyAt {
+		e.keyParts = append(e.keyParts, values[i])
+	}
+	return kedge.NewKey(e.keyParts...)
+}
+
+// match finds the local records of items that have no link yet: by the key
+// pairs, then by each set of alternate keys.
+func (e *entity) match(ctx context.Context, tx connectors.Tx, todo []*item) error {
+	if e.plan.SharedKey {
+		return e.matchShared(ctx, tx, todo)
+	}
+	free := make([]*item, 0, len(todo))
+	for _, it := range todo {
+		if it.fail == nil && it.create && it.outcome == notSeen && it.rec.Removed == kedge.Live {
+			free = append(free, it)
+		}
+	}
+	if len(free) == 0 || e.run.req.IgnoreKey {
+		return nil
+	}
+	sets := append([][]mapping.Pair{e.plan.Key}, e.plan.AlternateKeys...)
+	for n, pairs := range sets {
+		if len(pairs) == 0 {
+			continue
+		}
+		if err := e.matchBy(ctx, tx, free, pairs, n == 0); err != nil {
+			return err
+		}
+		free = slices.DeleteFunc(free, func(it *item) bool { return it.fail != nil || !it.create })
+	}
+	return nil
+}
+
+// matchShared finds out whether the local row exists where it matters: the
+// defaults of a mapping are for new rows only.
+func (e *entity) matchShared(ctx context.Context, tx connectors.Tx, todo []*item) error {
+	if !e.hasDefaults && !e.run.planning() {
+		return nil
+	}
+	byKey := map[kedge.Key]*item{}
+	var keys []kedge.Key
+	for _, it := range todo {
+		if it.fail == nil && it.outcome == notSeen && it.rec.Removed == kedge.Live {
+			byKey[it.dst.Key] = it
+			keys = append(keys, it.dst.Key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	rows, err := e.run.target.find(ctx, tx, e.plan.Local, e.plan.LocalFields.Names(), nil, keys)
+	if err != nil {
+		return err
+	}
+	exists := map[*item]bool{}
+	for i := range rows {
+		if it := byKey[rows[i].Key]; it != nil {
+			it.local, exists[it] = &rows[i], true
+		}
+	}
+	for _, it := range byKey {
+		if it.create == exists[it] {
+			it.create = !exists[it]
+			if err := e.mapOne(it); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// matchBy looks the items up by one set of key pairs. If unique, two external
+// records with one key value are an error of the second.
+func (e *entity) matchBy(ctx context.Context, tx connectors.Tx, free []*item, pairs []mapping.Pair, unique bool) error {
+	by := make([]string, len(pairs))
+	for i, p := range pairs {
+		by[i] = e.plan.LocalFields.Name(p.Local)
+	}
+	wanted := map[kedge.Key]*item{}
+	var keys []kedge.Key
+	for _, it := range free {
+		k := e.pairKey(it, pairs)
+		if k == "" {
+			continue
+		}
+		if other := wanted[k]; other != nil {
+			if unique {
+				it.fail = failMatch("duplicate_key", Duplicate, "another record of this read has the same key")
+			}
+			continue
+		}
+		wanted[k] = it
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	rows, err := e.run.target.find(ctx, tx, e.plan.Local, append(by, e.plan.LocalFields.Names()...), by, keys)
+	if err != nil {
+		return err
+	}
+	hits := map[*item][]*kedge.Record{}
+	locals := make([]kedge.Key, 0, len(rows))
+	for i := range rows {
+		if it := wanted[rowKey(&rows[i], by)]; it != nil {
+			hits[it] = append(hits[it], &rows[i])
+			locals = append(locals, rows[i].Key)
+		}
+	}
+	taken, err := e.run.s.linksBy(ctx, e.run.db(tx), e.row.ID, "local_key", locals)
+	if err != nil {
+		return err
+	}
+	return e.takeHits(hits, taken, unique)
+}
+
+func (e *entity) takeHits(hits map[*item][]*kedge.Record, taken map[kedge.Key]*link, unique bool) error {
+	for it, rows := range hits {
+		owner := taken[rows[0].Key]
+		switch {
+		case len(rows) > 1:
+			it.fail = failMatch("match_ambiguous", Quarantined, "more than one local record matches")
+		case owner != nil && owner.ExtKey != it.rec.Key && owner.Status == linked:
+			if unique {
+				it.fail = failMatch("duplicate_key", Duplicate, "the local record with this key is linked to another record")
+			}
+		case e.claimed[rows[0].Key] != "" && e.claimed[rows[0].Key] != it.rec.Key:
+			it.fail = failMatch("duplicate_key", Duplicate, "another record of this read matches the same local record")
+		default:
+			it.local, it.create = rows[0], false
+			if err := e.mapOne(it); err != nil {
+				return err
+			}
+			it.dst.Key = rows[0].Key
+		}
+	}
+	return nil
+}
+
+func (e *entity) pairKey(it *item, pairs []mapping.Pair) kedge.Key {
+	e.keyParts = e.keyParts[:0]
+	for _, p := range pairs {
+		e.keyParts = append(e.keyParts, it.dst.Values[p.Local])
+	}
+	return kedge.NewKey(e.keyParts...)
+}
+
+func rowKey(r *kedge.Record, by []string) kedge.Key {
+	parts := make([]kedge.Value, len(by))
+	for i, name := range by {
+		parts[i] = r.Get(name)
+	}
+	return kedge.NewKey(parts...)
+}
+
+// sortChanges puts the changes into the order of their local keys, so that two
+// processes lock rows in the same order and pages of the database are touched
+// once.
+func (e *entity) sortChanges() {
+	order := make([]int, len(e.changes))
+	sorted := true
+	for i := range order {
+		order[i] = i
+		sorted = sorted && (i == 0 || e.changes[i-1].Key <= e.changes[i].Key)
+	}
+	if sorted {
+		return
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(e.changes[a].Key, e.changes[b].Key) })
+	changes, changed := make([]kedge.Change, len(order)), make([]*item, len(order))
+	for i, from := range order {
+		changes[i], changed[i] = e.changes[from], e.changed[from]
+	}
+	e.changes, e.changed = changes, changed
+}

@@ -1,0 +1,357 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/connectors/filter"
+	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/mapping"
+	"github.com/uptrace/bun"
+)
+
+// An entity is one entity of a run. It is used by one goroutine at a time.
+type entity struct {
+	run    *run
+	plan   *mapping.EntityPlan
+	row    *entityRow
+	filter *filter.Expr
+	keyAt  []int // positions in LocalFields of the local primary key
+
+	deleteRule  mapping.DeleteRule
+	hasDefaults bool // some values are for new local rows only
+	anchor      *Anchor
+	log         *hashLog
+
+	mode       string // full, incremental, import
+	reason     string // why the read is full
+	state      RunState
+	counts     Counts
+	read       int64 // records delivered so far, for the progress
+	total      int64
+	unreadable int
+	pending    int64            // deletes that are marked and not applied
+	open       map[string]int64 // attempts of the open quarantine rows by key
+	opened     []string
+	hasMarks   bool // the entity has links that are marked or tombstones
+	confirm    string
+	err        error
+	claimed    map[kedge.Key]kedge.Key // plan: local keys that records of this read match
+
+	// Memory of one page transaction, used again by the next.
+	slab      []item
+	items     []*item
+	todo      []*item
+	inBatch   map[uint64]*item
+	keyHashes []uint64
+	keyParts  []kedge.Value
+	changes   []kedge.Change
+	changed   []*item
+	puts      []byte
+	seen      []byte
+}
+
+// download brings the local side up to date with the external one.
+func (e *entity) download(ctx context.Context) error {
+	if err := e.prepare(ctx); err != nil {
+		return err
+	}
+	if e.mode != "incremental" {
+		if err := e.readAll(ctx); err != nil || e.run.planning() {
+			return err
+		}
+		if e.mode == "import" {
+			return e.compact(ctx)
+		}
+		e.run.s.hook("p6")
+	}
+	if e.plan.External.Delta {
+		if err := e.readChanges(ctx); err != nil {
+			return err
+		}
+	}
+	if e.run.planning() {
+		return nil
+	}
+	if e.anchor.Clean {
+		if err := e.sweep(ctx); err != nil {
+			return err
+		}
+	}
+	return e.compact(ctx)
+}
+
+// prepare loads what is known of the entity and decides how it is read.
+func (e *entity) prepare(ctx context.Context) error {
+	db := e.run.s.store.DB()
+	anchor, err := loadAnchor(ctx, db, e.run.name, e.plan.Name)
+	if err != nil {
+		return err
+	}
+	if e.open, err = openQuarantine(ctx, db, e.row.ID); err != nil {
+		return err
+	}
+	marks, err := db.NewSelect().Model((*link)(nil)).Where("ent = ? AND status <> 'linked'", e.row.ID).Count(ctx)
+	if err != nil {
+		return err
+	}
+	e.hasMarks = marks > 0
+	e.inBatch, e.claimed = map[uint64]*item{}, map[kedge.Key]kedge.Key{}
+	generation := e.choose(anchor)
+	if e.log, err = openHashLog(ctx, db, e.row.ID, generation, generation != 0 || e.mode != "incremental"); err != nil {
+		return err
+	}
+	return e.sendMissingAck(ctx)
+}
+
+// choose decides between a full and an incremental read, and returns the
+// generation for the hash log: 0 if no sweep can follow.
+func (e *entity) choose(anchor *Anchor) int64 {
+	if e.run.op() == Import {
+		e.mode, e.anchor = "import", &Anchor{}
+		return 0
+	}
+	if anchor == nil {
+		anchor = &Anchor{Integration: e.run.name, Entity: e.plan.Name, Direction: Download, Phase: phaseSnapshot, Acked: true}
+	}
+	e.anchor = anchor
+	e.mode, e.reason = "full", e.whyFull(anchor)
+	switch {
+	case e.reason == "":
+		e.mode = "incremental"
+		if anchor.Clean { // the sweep of the last full read is still due
+			return anchor.Generation
+		}
+		return 0
+	case e.reason != reasonResumed:
+		e.startFull()
+	}
+	return anchor.Generation
+}
+
+const reasonResumed = "the interrupted full read goes on"
+
+func (e *entity) startFull() {
+	a := e.anchor
+	a.Phase, a.PageToken, a.Anchor, a.Clean = phaseSnapshot, "", "", false
+	a.Generation++
+}
+
+// whyFull tells why everything has to be read, "" if changes are enough.
+func (e *entity) whyFull(a *Anchor) string {
+	now := e.run.s.now()
+	every := e.plan.Rules.ReconcileEvery
+	switch {
+	case e.run.req.Full:
+		return "asked for by --full"
+	case a.RunID == "":
+		return "first read"
+	case a.Fingerprint != e.plan.Fingerprint:
+		return "the mapping or the filter of this entity changed"
+	case a.SourceEpoch != e.run.epoch:
+		return "the external system was restored"
+	case a.Phase == phaseSnapshot && a.PageToken != "":
+		return reasonResumed
+	case !e.plan.External.Delta:
+		return "the external entity reports no changes"
+	case a.Phase == phaseSnapshot || a.Anchor == "":
+		return "no anchor"
+	case a.ForgottenAt != nil && a.UpdatedAt.Before(*a.ForgottenAt):
+		return "the anchor is older than the oldest tombstone"
+	case every == 0:
+		every = e.plan.External.ReconcileEvery
+		if every == 0 && !e.plan.External.Deletes || every == 0 && e.filter != nil && e.filter.Volatile() {
+			every = 7 * 24 * time.Hour
+		}
+	}
+	if every > 0 && a.LastFullAt != nil && !now.Before(a.LastFullAt.Add(every)) {
+		return fmt.Sprintf("the last full read is older than %v", every)
+	}
+	return ""
+}
+
+// readAll makes a full read. If the page token it goes on from is no longer
+// known, it starts again, once.
+func (e *entity) readAll(ctx context.Context) error {
+	for attempt := 0; ; attempt++ {
+		err := e.pages(ctx, connectors.ReadRequest{Token: connectors.Token(e.anchor.PageToken)})
+		if kedge.KindOf(err) != kedge.AnchorExpired || attempt > 0 || e.mode == "import" {
+			return err
+		}
+		if err := e.run.event(ctx, e.plan.Name, "warn", "token_expired", "the page token is no longer known; the full read starts again", ""); err != nil {
+			return err
+		}
+		if err := e.restart(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// restart begins a new full read.
+func (e *entity) restart(ctx context.Context) error {
+	e.startFull()
+	var err error
+	e.log, err = openHashLog(ctx, e.run.s.store.DB(), e.row.ID, e.anchor.Generation, true)
+	return err
+}
+
+// readChanges makes one incremental read.
+func (e *entity) readChanges(ctx context.Context) error {
+	err := e.pages(ctx, connectors.ReadRequest{Anchor: kedge.Anchor(e.anchor.Anchor), Token: connectors.Token(e.anchor.PageToken)})
+	if kedge.KindOf(err) != kedge.AnchorExpired || e.mode == "full" {
+		return err
+	}
+	if err := e.run.event(ctx, e.plan.Name, "warn", "anchor_expired", "the anchor is no longer known; everything is read again", ""); err != nil {
+		return err
+	}
+	e.mode, e.reason = "full", "the anchor expired"
+	if err := e.restart(ctx); err != nil {
+		return err
+	}
+	if err := e.readAll(ctx); err != nil || e.run.planning() {
+		return err
+	}
+	e.run.s.hook("p6")
+	return e.readChanges(ctx)
+}
+
+// pages reads from req's position to the end, a page transaction at a time.
+func (e *entity) pages(ctx context.Context, req connectors.ReadRequest) error {
+	req.Entity, req.Fields, req.Filter = e.plan.External.Name, e.plan.ExternalFields.Names(), e.filter
+	for b, err := range e.batches(ctx, req) {
+		if err != nil {
+			return err
+		}
+		e.run.s.hook("p1")
+		if err := e.apply(ctx, b); err != nil {
+			return err
+		}
+		e.run.s.hook("p3")
+		e.read += int64(len(b.records) + len(b.rejected))
+		e.total = max(b.total, e.total)
+		e.run.progress(e)
+		if err := e.ack(ctx, b); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil && !b.last {
+			return err
+		}
+		e.run.s.hook("p5")
+	}
+	return nil
+}
+
+// saveProgress stores the position after a batch with the numbers of the entity.
+func (e *entity) saveProgress(ctx context.Context, tx *store.Tx, b *batch, items []*item, now time.Time) error {
+	for _, it := range items {
+		if it.fail == nil && it.rec.Removed == kedge.Live && it.hash != 0 {
+			e.row.Linked += int64(1 - isLive(it.prev))
+		}
+	}
+	_, err := tx.NewUpdate().Model(e.row).Column("linked").WherePK().Exec(ctx)
+	if err != nil || e.run.op() != Sync {
+		return err
+	}
+	a := e.anchor
+	a.Fingerprint, a.SourceEpoch, a.UpdatedAt, a.RunID = e.plan.Fingerprint, e.run.epoch, now, e.run.id
+	a.PageToken = string(b.next)
+	a.Rows += int64(len(b.records))
+	for i := range b.records {
+		a.LastVersion = laterVersion(a.LastVersion, b.records[i].Version)
+	}
+	if b.last {
+		if b.anchor != "" {
+			a.Anchor, a.Acked = string(b.anchor), !e.run.acks
+		}
+		if a.Phase == phaseSnapshot {
+			a.LastFullAt = &now
+			a.Clean = e.plan.External.Full && e.run.op() == Sync
+			if e.plan.External.Delta {
+				a.Phase = phaseDelta
+			}
+		}
+	}
+	return a.save(ctx, tx)
+}
+
+// laterVersion returns the greater of two versions: as numbers if both are.
+func laterVersion(a, b string) string {
+	if len(a) != len(b) && digits(a) && digits(b) {
+		a0, b0 := strings.TrimLeft(a, "0"), strings.TrimLeft(b, "0")
+		if len(a0) != len(b0) {
+			if len(a0) > len(b0) {
+				return a
+			}
+			return b
+		}
+	}
+	return max(a, b)
+}
+
+func digits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+// ack tells the source that the anchor of the last page is durable.
+func (e *entity) ack(ctx context.Context, b *batch) error {
+	if !b.last || b.anchor == "" || !e.run.acks || e.run.op() != Sync || e.run.planning() {
+		return nil
+	}
+	return e.sendMissingAck(ctx)
+}
+
+func (e *entity) sendMissingAck(ctx context.Context) error {
+	if e.anchor.Acked || e.anchor.Anchor == "" || !e.run.acks || e.run.planning() {
+		return nil
+	}
+	if err := e.run.ext.Ack(ctx, e.plan.External.Name, kedge.Anchor(e.anchor.Anchor)); err != nil {
+		return err
+	}
+	return e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		e.anchor.Acked = true
+		_, err := tx.NewUpdate().Model(e.anchor).Column("acked").WherePK().Exec(ctx)
+		return err
+	})
+}
+
+// compact rewrites the hash log once it is worth it, or after a full read.
+func (e *entity) compact(ctx context.Context) error {
+	sweepDue := e.anchor.Clean // needs to know what the full read saw
+	if sweepDue || !(e.mode == "full" && e.log.small > 0 || e.log.grown()) {
+		return nil
+	}
+	if !e.log.whole {
+		whole, err := openHashLog(ctx, e.run.s.store.DB(), e.row.ID, 0, true)
+		if err != nil {
+			return err
+		}
+		e.log = whole
+	}
+	return e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error { return e.log.compact(ctx, tx) })
+}
+
+// tooManyBad stops the entity when most of what it delivers cannot be stored:
+// that is a wrong mapping or a broken source, not a few bad records.
+func (e *entity) tooManyBad() error {
+	bad, all := e.counts.Quarantined+e.counts.Refused, e.counts.Read
+	if all >= 100 && bad*5 > all && e.run.op() != Retry {
+		return &kedge.Error{Kind: kedge.Invalid, Entity: e.plan.Name,
+			Err: fmt.Errorf("%d of %d records could not be stored; see \"kedge quarantine list\" for the reasons, correct the mapping, then run again", bad, all)}
+	}
+	return nil
+}
+
+// db is the transaction, or outside of one the database.
+func (r *run) db(tx connectors.Tx) bun.IDB {
+	if tx == nil {
+		return r.s.store.DB()
+	}
+	return tx
+}
+
+func errorsIsMissing(err error) bool { return errors.Is(err, filter.ErrMissing) }

@@ -1,0 +1,182 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/internal/store"
+)
+
+// A Decision is what a run would do with one record.
+type Decision struct {
+	Entity    string    `json:"entity"`
+	Direction Direction `json:"direction"`
+	Action    string    `json:"action"` // create, update, delete, unchanged, quarantine, duplicate, filtered
+	ExtKey    kedge.Key `json:"externalKey"`
+	LocalKey  kedge.Key `json:"localKey,omitempty"`
+	Changes   []Diff    `json:"changes,omitempty"`
+	Reason    string    `json:"reason,omitempty"`
+}
+
+// A Diff is the change of one local field. From is nil in a create.
+type Diff struct {
+	Field string `json:"field"`
+	From  any    `json:"from"`
+	To    any    `json:"to"`
+}
+
+var errEnough = errors.New("the caller has seen enough")
+
+// Preview yields what a run would do, record by record. It writes nothing but
+// its run and log rows. It reads and decides with the same code as [Syncer.Run].
+func (s *Syncer) Preview(ctx context.Context, req Request) iter.Seq2[Decision, error] {
+	req.Op = Plan
+	if req.PlanOf == "" {
+		req.PlanOf = Import
+	}
+	return func(yield func(Decision, error) bool) {
+		r := s.newRun(req)
+		r.emit = func(d Decision) error {
+			if !yield(d, nil) {
+				return errEnough
+			}
+			return nil
+		}
+		err := r.record(ctx)
+		if err == nil {
+			err = r.preview(ctx)
+		}
+		enough := errors.Is(err, errEnough)
+		if enough {
+			err = nil
+		}
+		var res Result
+		if finishErr := r.finish(context.WithoutCancel(ctx), &res, err); err == nil {
+			err = finishErr
+		}
+		if err != nil && !enough {
+			yield(Decision{}, err)
+		}
+	}
+}
+
+func (r *run) preview(ctx context.Context) error {
+	if err := r.load(ctx); err != nil {
+		return err
+	}
+	defer r.close()
+	for _, e := range r.ordered() {
+		if err := e.download(ctx); err != nil {
+			if !errors.Is(err, errEnough) {
+				e.err = err
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+var errRollback = errors.New("a plan changes nothing")
+
+// preview decides about items, tells what would be done, and keeps what later
+// items must know: which records would exist by then.
+func (e *entity) preview(ctx context.Context, items []*item) error {
+	err := e.run.s.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := e.decide(ctx, tx, items); err != nil {
+			return err
+		}
+		if err := e.findLocal(ctx, tx, items); err != nil {
+			return err
+		}
+		return errRollback
+	})
+	if !errors.Is(err, errRollback) {
+		return err
+	}
+	for _, it := range items {
+		d := e.decision(it)
+		if err := e.run.emit(d); err != nil {
+			return err
+		}
+		if it.local != nil && it.fail == nil {
+			e.claimed[it.local.Key] = it.rec.Key
+		}
+	}
+	e.count(items)
+	return nil
+}
+
+// findLocal looks up the local rows of linked items, to show what changes.
+func (e *entity) findLocal(ctx context.Context, tx connectors.Tx, items []*item) error {
+	byKey := map[kedge.Key]*item{}
+	var keys []kedge.Key
+	for _, it := range items {
+		if it.fail == nil && it.outcome == notSeen && it.local == nil && it.dst.Key != "" && it.rec.Removed == kedge.Live {
+			byKey[it.dst.Key] = it
+			keys = append(keys, it.dst.Key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	rows, err := e.run.target.find(ctx, tx, e.plan.Local, e.plan.LocalFields.Names(), nil, keys)
+	for i := range rows {
+		if it := byKey[rows[i].Key]; it != nil {
+			it.local = &rows[i]
+		}
+	}
+	return err
+}
+
+// decision says what would become of an item, and notes its outcome.
+func (e *entity) decision(it *item) Decision {
+	d := Decision{Entity: e.plan.Name, Direction: Download, ExtKey: it.rec.Key, LocalKey: it.dst.Key}
+	switch {
+	case it.fail != nil:
+		d.Action, d.Reason = "quarantine", it.fail.err.Error()
+		if it.fail.as == Duplicate {
+			d.Action = "duplicate"
+		}
+	case it.outcome == Filtered:
+		d.Action = "filtered"
+	case it.outcome != notSeen:
+		d.Action = "unchanged"
+	case it.rec.Removed != kedge.Live:
+		d.Action, d.Reason = "delete", it.rec.Removed.String()
+		it.outcome = Deleted
+	case it.local == nil:
+		d.Action, it.outcome = "create", Created
+		d.Changes = e.diff(it)
+	default:
+		if d.Changes = e.diff(it); len(d.Changes) == 0 {
+			d.Action, it.outcome = "unchanged", Unchanged
+		} else {
+			d.Action, it.outcome = "update", Changed
+		}
+	}
+	return d
+}
+
+// diff compares the mapped values of an item with the local row.
+func (e *entity) diff(it *item) []Diff {
+	var changes []Diff
+	for i, v := range it.dst.Values {
+		if v.IsMissing() {
+			continue
+		}
+		name := e.plan.LocalFields.Name(i)
+		if it.local == nil {
+			if !v.IsNull() {
+				changes = append(changes, Diff{Field: name, To: v.Any()})
+			}
+			continue
+		}
+		if from := it.local.Get(name); !kedge.Equal(from, v) {
+			changes = append(changes, Diff{Field: name, From: from.Any(), To: v.Any()})
+		}
+	}
+	return changes
+}

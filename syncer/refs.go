@@ -1,0 +1,300 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/mapping"
+	"github.com/uptrace/bun"
+)
+
+// A pendingRef is a lookup whose target is not here yet. The field is null
+// until a later pass finds the target.
+type pendingRef struct {
+	bun.BaseModel `bun:"table:integration_pendingref"`
+
+	Ent         int64     `bun:",pk"`
+	ExtKey      kedge.Key `bun:",pk"`
+	Field       string    `bun:",pk"`
+	TargetEnt   int64
+	TargetValue kedge.Key // canonical text of the values that name the target
+}
+
+// resolve fills in the lookups of items: nulls stay null, targets that are
+// here become their local keys, others are null with a pending reference, or,
+// where the field must not be null, a failure.
+func (e *entity) resolve(ctx context.Context, tx connectors.Tx, items []*item) error {
+	for i := range e.plan.Lookups {
+		l := &e.plan.Lookups[i]
+		wanted := map[kedge.Key]bool{}
+		for _, it := range items {
+			if k := e.lookupKey(it, l); k != "" {
+				wanted[k] = true
+			}
+		}
+		found, err := e.run.targets(ctx, tx, l, wanted)
+		if err != nil {
+			return err
+		}
+		for _, it := range items {
+			e.setLookup(it, l, found)
+		}
+	}
+	return nil
+}
+
+// lookupKey returns the key that names the target of a lookup, "" for none.
+func (e *entity) lookupKey(it *item, l *mapping.Lookup) kedge.Key {
+	if it.fail != nil || it.outcome != notSeen || it.rec.Removed != kedge.Live {
+		return ""
+	}
+	e.keyParts = e.keyParts[:0]
+	for _, i := range l.External {
+		e.keyParts = append(e.keyParts, it.rec.Values[i])
+	}
+	return kedge.NewKey(e.keyParts...)
+}
+
+func (e *entity) setLookup(it *item, l *mapping.Lookup, found map[kedge.Key]targetRow) {
+	if it.fail != nil || it.outcome != notSeen || it.rec.Removed != kedge.Live {
+		return
+	}
+	if slices.ContainsFunc(l.External, func(i int) bool { return it.rec.Values[i].IsMissing() }) {
+		return // not sent: left alone
+	}
+	k := e.lookupKey(it, l)
+	row, ok := found[k]
+	switch {
+	case k == "" && l.Required:
+		it.fail = &failure{stage: "reference", code: "ref_missing", field: l.Field, err: errors.New("the lookup is empty, but the local field must not be null"), as: Quarantined}
+	case k == "":
+		it.dst.Values[l.Local] = kedge.Null()
+	case row.many:
+		it.fail = &failure{stage: "reference", code: "ref_ambiguous", field: l.Field, err: errors.New("more than one record matches the lookup"), as: Quarantined}
+	case ok:
+		it.dst.Values[l.Local] = row.value
+	case l.Required:
+		it.fail = &failure{stage: "reference", code: "ref_unresolved", field: l.Field, err: errors.New("the record that the lookup names is not here yet"), as: Quarantined}
+	default:
+		it.dst.Values[l.Local] = kedge.Null()
+		it.pending = append(it.pending, pendingRef{Ent: e.row.ID, ExtKey: it.rec.Key, Field: l.Field, TargetEnt: e.run.entities[l.Target].row.ID, TargetValue: k})
+	}
+}
+
+// A targetRow is the local key of a record that a lookup names.
+type targetRow struct {
+	value kedge.Value
+	many  bool
+}
+
+// targets returns the local keys of the records of a lookup's target that the
+// wanted keys name.
+func (r *run) targets(ctx context.Context, tx connectors.Tx, l *mapping.Lookup, wanted map[kedge.Key]bool) (map[kedge.Key]targetRow, error) {
+	found := make(map[kedge.Key]targetRow, len(wanted))
+	target := r.entities[l.Target]
+	if len(wanted) == 0 || target == nil {
+		return found, nil
+	}
+	keys := make([]kedge.Key, 0, len(wanted))
+	for k := range wanted {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	if l.By == nil && !target.plan.SharedKey {
+		links, err := r.s.linksBy(ctx, r.db(tx), target.row.ID, "ext_key", keys)
+		for k, row := range links {
+			if row.Status == linked {
+				if found[k], err = target.localValue(row.LocalKey); err != nil {
+					return nil, err
+				}
+			}
+		}
+		return found, err
+	}
+	by := target.localNames(l.By)
+	rows, err := r.target.find(ctx, tx, target.plan.Local, append(slices.Clone(by), target.plan.Local.Key...), by, keys)
+	for i := range rows {
+		k := rows[i].Key
+		if by != nil {
+			k = rowKey(&rows[i], by)
+		}
+		row, err := target.localValue(rows[i].Key)
+		if err != nil {
+			return nil, err
+		}
+		_, row.many = found[k]
+		found[k] = row
+	}
+	return found, err
+}
+
+// localValue is the value of a lookup to the local record with key k.
+func (e *entity) localValue(k kedge.Key) (targetRow, error) {
+	if len(e.plan.Local.Key) > 1 {
+		return targetRow{value: kedge.String(string(k))}, nil
+	}
+	values, err := e.plan.Local.Values(k)
+	if err != nil {
+		return targetRow{}, err
+	}
+	return targetRow{value: values[0]}, nil
+}
+
+// localNames returns the local fields that external fields are mapped to; nil
+// stays nil, which is the key.
+func (e *entity) localNames(external []string) []string {
+	if external == nil {
+		return nil
+	}
+	local := make([]string, len(external))
+	for i, name := range external {
+		local[i] = e.localOf(name)
+	}
+	return local
+}
+
+// savePending replaces the pending references of the items that were stored.
+func (e *entity) savePending(ctx context.Context, tx bun.IDB, items []*item) error {
+	if len(e.plan.Lookups) == 0 {
+		return nil
+	}
+	var rows []pendingRef
+	var keys []kedge.Key
+	for _, it := range items {
+		if it.fail == nil && it.hash != wordHash(it.prev) && it.rec.Removed == kedge.Live {
+			keys = append(keys, it.rec.Key)
+			rows = append(rows, it.pending...)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	_, err := tx.NewDelete().Model((*pendingRef)(nil)).Where("ent = ?", e.row.ID).
+		Where("ext_key IN "+e.run.s.unpack(), jsonTexts(keys)).Exec(ctx)
+	for chunk := range slices.Chunk(rows, 1000) {
+		if err == nil {
+			_, err = tx.NewInsert().Model(&chunk).Exec(ctx)
+		}
+	}
+	return err
+}
+
+// secondPass fills in lookups whose targets have arrived since.
+func (r *run) secondPass(ctx context.Context) error {
+	for _, e := range r.ordered() {
+		if len(e.plan.Lookups) == 0 || e.err != nil {
+			continue
+		}
+		for {
+			n, err := e.patch(ctx)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// patch fills in up to a page of pending references and returns how many.
+func (e *entity) patch(ctx context.Context) (int, error) {
+	patched := 0
+	after := pendingRef{}
+	for {
+		var rows []pendingRef
+		err := e.run.s.store.DB().NewSelect().Model(&rows).Where("ent = ?", e.row.ID).
+			Where("(ext_key, field) > (?, ?)", after.ExtKey, after.Field).Order("ext_key", "field").Limit(5000).Scan(ctx)
+		if err != nil || len(rows) == 0 {
+			return patched, err
+		}
+		after = rows[len(rows)-1]
+		n, err := e.patchRows(ctx, rows)
+		if err != nil {
+			return patched, err
+		}
+		patched += n
+	}
+}
+
+func (e *entity) patchRows(ctx context.Context, rows []pendingRef) (int, error) {
+	patched := 0
+	err := e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		locals, err := e.localKeys(ctx, tx, rows)
+		if err != nil {
+			return err
+		}
+		for i := range e.plan.Lookups {
+			l := &e.plan.Lookups[i]
+			wanted := map[kedge.Key]bool{}
+			for _, p := range rows {
+				if p.Field == l.Field {
+					wanted[p.TargetValue] = true
+				}
+			}
+			found, err := e.run.targets(ctx, tx, l, wanted)
+			if err != nil {
+				return err
+			}
+			n, err := e.patchLookup(ctx, tx, l, rows, found, locals)
+			if err != nil {
+				return err
+			}
+			patched += n
+		}
+		return nil
+	})
+	return patched, err
+}
+
+func (e *entity) patchLookup(ctx context.Context, tx *store.Tx, l *mapping.Lookup, rows []pendingRef, found map[kedge.Key]targetRow, locals map[kedge.Key]kedge.Key) (int, error) {
+	fields := kedge.NewFields(l.Field)
+	var changes []kedge.Change
+	var done []kedge.Key
+	for _, p := range rows {
+		row, ok := found[p.TargetValue]
+		if p.Field != l.Field || !ok || row.many {
+			continue
+		}
+		done = append(done, p.ExtKey)
+		if local := locals[p.ExtKey]; local != "" {
+			changes = append(changes, kedge.Change{Op: kedge.Update, Entity: e.plan.Local.Name, Key: local, Fields: fields, Values: []kedge.Value{row.value}})
+		}
+	}
+	if len(done) == 0 {
+		return 0, nil
+	}
+	if len(changes) > 0 {
+		if _, err := e.run.target.write(ctx, tx, changes); err != nil {
+			return 0, err
+		}
+	}
+	_, err := tx.NewDelete().Model((*pendingRef)(nil)).Where("ent = ? AND field = ?", e.row.ID, l.Field).
+		Where("ext_key IN "+e.run.s.unpack(), jsonTexts(done)).Exec(ctx)
+	return len(done), err
+}
+
+// localKeys returns the local keys of the records that have pending references.
+func (e *entity) localKeys(ctx context.Context, tx *store.Tx, rows []pendingRef) (map[kedge.Key]kedge.Key, error) {
+	keys := make([]kedge.Key, len(rows))
+	locals := make(map[kedge.Key]kedge.Key, len(rows))
+	for i, p := range rows {
+		keys[i] = p.ExtKey
+		if e.plan.SharedKey {
+			locals[p.ExtKey] = p.ExtKey
+		}
+	}
+	if e.plan.SharedKey {
+		return locals, nil
+	}
+	links, err := e.run.s.linksBy(ctx, tx, e.row.ID, "ext_key", keys)
+	for k, l := range links {
+		locals[k] = l.LocalKey
+	}
+	return locals, err
+}

@@ -1,0 +1,339 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/mapping"
+	"github.com/uptrace/bun"
+)
+
+// renewEvery is how often a running run extends its lease and looks whether
+// it was cancelled.
+const renewEvery = 10 * time.Second
+
+// A run is one run of an integration.
+type run struct {
+	s     *Syncer
+	req   Request
+	name  string
+	id    string
+	start time.Time
+	lease *store.Lease // nil in a plan
+
+	ext, loc *connectors.Conn
+	own      bool // the local tables lie in kedge's own database
+	acks     bool // the source wants to know which anchors are durable
+	target   target
+	epoch    string
+	revision int64
+	plan     *mapping.Plan
+	layers   [][]*entity // in the order of writing
+	entities map[string]*entity
+	emit     func(Decision) error // plan: takes what would be done
+	meter    meter
+}
+
+// runRow is a run as it is stored.
+type runRow struct {
+	bun.BaseModel `bun:"table:integration_run"`
+
+	ID          string `bun:",pk"`
+	Integration string
+	Op          Op
+	Trigger     string
+	Mode        string
+	State       RunState
+	Fence       int64
+	StartedAt   time.Time
+	FinishedAt  *time.Time
+	Cancel      bool
+	Result      string
+}
+
+// Run runs an integration. An error means that nothing useful could be done;
+// what went wrong with single entities and records is in the result. If
+// another run of the integration is active, the result's state is Skipped.
+//
+// When ctx ends, the page transaction under way is finished, the position is
+// kept, and the result's state is Cancelled.
+func (s *Syncer) Run(ctx context.Context, req Request) (Result, error) {
+	r := s.newRun(req)
+	res := Result{Run: r.id, Integration: r.name, Op: req.Op, Started: r.start, State: Failed}
+	err := s.withLeaseOf(ctx, r, func(ctx context.Context, r *run) error {
+		err := r.record(ctx)
+		if err == nil {
+			err = r.run(ctx)
+		}
+		return errors.Join(r.finish(context.WithoutCancel(ctx), &res, err), ignoreCancel(err, ctx))
+	})
+	if held, ok := errors.AsType[*leaseHeld](err); ok {
+		res.State, res.Message = Skipped, held.Error()
+		return res, nil
+	}
+	return res, err
+}
+
+// ignoreCancel drops the error of a run that was asked to stop.
+func ignoreCancel(err error, ctx context.Context) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (s *Syncer) newRun(req Request) *run {
+	if req.Op == "" {
+		req.Op = Sync
+	}
+	return &run{s: s, req: req, name: req.Integration, id: newID(), start: s.now().UTC(), entities: map[string]*entity{}}
+}
+
+// op is what the run does, or in a plan what it pretends to do.
+func (r *run) op() Op {
+	if r.planning() {
+		return r.req.PlanOf
+	}
+	return r.req.Op
+}
+
+func (r *run) planning() bool { return r.req.Op == Plan }
+
+func (r *run) ownTables() bool { return r.own }
+
+// A leaseHeld says that another run of the integration is active.
+type leaseHeld struct{ err error }
+
+func (e *leaseHeld) Error() string { return "skipped: " + e.err.Error() }
+
+// withLease calls fn with a run that holds the integration's lease.
+func (s *Syncer) withLease(ctx context.Context, integration string, fn func(context.Context, *run) error) error {
+	return s.withLeaseOf(ctx, s.newRun(Request{Integration: integration}), fn)
+}
+
+func (s *Syncer) withLeaseOf(ctx context.Context, r *run, fn func(context.Context, *run) error) error {
+	lease, err := s.store.Acquire(ctx, "sync:"+r.name, r.id)
+	if kedge.KindOf(err) == kedge.Conflict {
+		return &leaseHeld{s.activeRun(ctx, r.name)}
+	}
+	if err != nil {
+		return err
+	}
+	r.lease = lease
+	ctx, cancel := context.WithCancelCause(ctx)
+	var renewing sync.WaitGroup
+	renewing.Go(func() { r.keepLease(ctx, cancel) })
+	defer func() {
+		cancel(nil)
+		renewing.Wait()
+		// A lease that cannot be given back runs out by itself.
+		_ = s.store.Release(context.WithoutCancel(ctx), lease)
+	}()
+	return fn(ctx, r)
+}
+
+// activeRun names the run that holds the lease.
+func (s *Syncer) activeRun(ctx context.Context, integration string) error {
+	var id string
+	err := s.store.DB().NewSelect().Model((*runRow)(nil)).Column("id").Where("integration = ? AND state = ?", integration, Running).
+		Order("started_at DESC").Limit(1).Scan(ctx, &id)
+	if err != nil {
+		return errors.New("another process works on this integration")
+	}
+	return fmt.Errorf("run %s is active", id)
+}
+
+// keepLease extends the lease until ctx ends. It ends ctx when the lease is
+// lost or the run is cancelled from elsewhere.
+func (r *run) keepLease(ctx context.Context, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := r.s.store.Renew(ctx, r.lease); kedge.KindOf(err) == kedge.Conflict {
+			cancel(err)
+			return
+		}
+		var asked bool
+		err := r.s.store.DB().NewSelect().Model((*runRow)(nil)).Column("cancel").Where("id = ?", r.id).Scan(ctx, &asked)
+		if err == nil && asked {
+			cancel(context.Canceled)
+			return
+		}
+	}
+}
+
+// inTx runs fn in a transaction that commits only while the lease is held. It
+// is finished even if ctx ends meanwhile: a page is stored whole or not at all.
+func (r *run) inTx(ctx context.Context, fn func(ctx context.Context, tx *store.Tx) error) error {
+	return r.s.store.InTx(context.WithoutCancel(ctx), func(ctx context.Context, tx *store.Tx) error {
+		if err := r.s.store.CheckFence(ctx, tx, r.lease); err != nil {
+			return err
+		}
+		return fn(ctx, tx)
+	})
+}
+
+// record notes that the run is under way, and that earlier ones that never
+// ended have failed.
+func (r *run) record(ctx context.Context) error {
+	return r.s.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		_, err := tx.NewUpdate().Model((*runRow)(nil)).Set("state = ?, finished_at = ?", Failed, r.start).
+			Where("integration = ? AND state = ?", r.name, Running).Exec(ctx)
+		if err != nil {
+			return err
+		}
+		row := &runRow{ID: r.id, Integration: r.name, Op: r.req.Op, Trigger: r.req.Trigger, State: Running, StartedAt: r.start, Result: "{}"}
+		if r.lease != nil {
+			row.Fence = r.lease.Fence
+		}
+		_, err = tx.NewInsert().Model(row).Exec(ctx)
+		return err
+	})
+}
+
+// run does the work of a run, from the check of the mapping to the deletes.
+func (r *run) run(ctx context.Context) error {
+	if err := r.load(ctx); err != nil {
+		return err
+	}
+	defer r.close()
+	if r.req.Op == Retry {
+		if err := r.retryAll(ctx); err != nil {
+			return err
+		}
+		return r.secondPass(ctx)
+	}
+	for _, layer := range r.layers {
+		r.readLayer(ctx, layer)
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if err := r.retryReferences(ctx); err != nil {
+		return err
+	}
+	if err := r.secondPass(ctx); err != nil {
+		return err
+	}
+	if r.req.Op == Sync {
+		if err := r.deletes(ctx); err != nil {
+			return err
+		}
+	}
+	return r.expire(ctx)
+}
+
+// readLayer reads the entities of a layer, some at once.
+func (r *run) readLayer(ctx context.Context, layer []*entity) {
+	slots := make(chan struct{}, r.s.limits.ParallelEntities)
+	var all sync.WaitGroup
+	for _, e := range layer {
+		if parent := r.failedParent(e); parent != "" {
+			e.err = fmt.Errorf("not read, because entity %s failed and is required", parent)
+			continue
+		}
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			e.err = e.download(ctx)
+		})
+	}
+	all.Wait()
+}
+
+// failedParent names an entity that e cannot do without and that failed.
+func (r *run) failedParent(e *entity) string {
+	for _, l := range e.plan.Lookups {
+		if parent := r.entities[l.Target]; l.Required && parent != nil && parent.err != nil {
+			return l.Target
+		}
+	}
+	return ""
+}
+
+// ordered returns the entities in the order of writing.
+func (r *run) ordered() []*entity { return slices.Concat(r.layers...) }
+
+// finish stores how the run ended.
+func (r *run) finish(ctx context.Context, res *Result, err error) error {
+	res.Took = r.s.now().Sub(r.start)
+	res.Entities = r.results()
+	res.State = r.endState(res.Entities, err)
+	if err != nil && res.State != Cancelled {
+		res.Message = err.Error()
+	}
+	text, jsonErr := json.Marshal(res)
+	if jsonErr != nil {
+		return jsonErr
+	}
+	now := r.s.now().UTC()
+	return r.s.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		for _, e := range res.Entities {
+			if err := r.summary(ctx, tx, e, now); err != nil {
+				return err
+			}
+		}
+		if len(res.Entities) == 0 {
+			if err := r.summary(ctx, tx, EntityResult{Direction: Download, State: res.State, Error: res.Message}, now); err != nil {
+				return err
+			}
+		}
+		_, err := tx.NewUpdate().Model((*runRow)(nil)).Set("state = ?, finished_at = ?, result = ?", res.State, now, string(text)).
+			Where("id = ?", r.id).Exec(ctx)
+		return err
+	})
+}
+
+func (r *run) results() []EntityResult {
+	var results []EntityResult
+	for _, e := range r.ordered() {
+		res := EntityResult{Entity: e.plan.Name, Direction: Download, Mode: e.mode, Reason: e.reason, State: Succeeded, Counts: e.counts, Pending: e.pending}
+		switch {
+		case e.err != nil && errors.Is(e.err, context.Canceled):
+			res.State = Cancelled
+		case e.err != nil:
+			res.State, res.Error, res.Kind = Failed, e.err.Error(), kedge.KindOf(e.err).String()
+		case e.state == Stopped:
+			res.State, res.Error = Stopped, e.confirm
+		case e.counts.Failed() > 0:
+			res.State = Partial
+		}
+		results = append(results, res)
+	}
+	for _, name := range slices.Sorted(mapKeys(r.held())) {
+		results = append(results, EntityResult{Entity: name, Direction: Download, State: Failed, Error: "held: " + r.held()[name], Kind: kedge.Invalid.String()})
+	}
+	return results
+}
+
+// endState sums up how a run ended. What a person must do comes first.
+func (r *run) endState(entities []EntityResult, err error) RunState {
+	states := map[RunState]int{}
+	for _, e := range entities {
+		states[e.State]++
+	}
+	switch {
+	case states[Stopped] > 0:
+		return Stopped
+	case errors.Is(err, context.Canceled) || states[Cancelled] > 0:
+		return Cancelled
+	case err != nil || states[Failed] > 0 && states[Failed] == len(entities):
+		return Failed
+	case states[Failed]+states[Partial] > 0:
+		return Partial
+	}
+	return Succeeded
+}

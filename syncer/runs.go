@@ -1,0 +1,108 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kedge-sync/kedge"
+)
+
+// A RunInfo is a stored run.
+type RunInfo struct {
+	ID          string          `json:"id"`
+	Integration string          `json:"integration"`
+	Op          Op              `json:"op"`
+	Trigger     string          `json:"trigger"`
+	State       RunState        `json:"state"`
+	StartedAt   time.Time       `json:"startedAt"`
+	FinishedAt  *time.Time      `json:"finishedAt,omitempty"`
+	Result      json.RawMessage `json:"result,omitempty"`
+}
+
+// Runs lists runs, newest first; integration "" means all.
+func (s *Syncer) Runs(ctx context.Context, integration string, limit int) ([]RunInfo, error) {
+	var rows []runRow
+	q := s.store.DB().NewSelect().Model(&rows).Order("id DESC").Limit(int64(limit))
+	if integration != "" {
+		q = q.Where("integration = ?", integration)
+	}
+	if err := q.Scan(ctx); err != nil {
+		return nil, err
+	}
+	infos := make([]RunInfo, len(rows))
+	for i, r := range rows {
+		infos[i] = RunInfo{ID: r.ID, Integration: r.Integration, Op: r.Op, Trigger: r.Trigger, State: r.State, StartedAt: r.StartedAt,
+			FinishedAt: r.FinishedAt, Result: json.RawMessage(r.Result)}
+	}
+	return infos, nil
+}
+
+// Cancel asks a running run to stop after the page it is at. It may run in
+// another process and notices within [renewEvery].
+func (s *Syncer) Cancel(ctx context.Context, id string) error {
+	res, err := s.store.DB().NewUpdate().Model((*runRow)(nil)).Set("cancel = ?", true).Where("id = ? AND state = ?", id, Running).Exec(ctx)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, &kedge.Error{Kind: kedge.NotFound, Err: fmt.Errorf("no run %s is active", id)})
+	}
+	return nil
+}
+
+// A Status sums up one integration for one screen.
+type Status struct {
+	Integration string     `json:"integration"`
+	LastRun     *RunInfo   `json:"lastRun,omitempty"`
+	OldestAt    *time.Time `json:"oldestAnchor,omitempty"` // when the entity that is furthest behind was last read
+	Quarantine  int        `json:"quarantine"`
+	Deletes     int        `json:"pendingDeletes"`
+	Records     int64      `json:"records"`
+}
+
+// Status returns the status of all integrations.
+func (s *Syncer) Status(ctx context.Context) ([]Status, error) {
+	all, err := s.Integrations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	statuses := make([]Status, len(all))
+	for i, in := range all {
+		if statuses[i], err = s.statusOf(ctx, in.Name); err != nil {
+			return nil, err
+		}
+	}
+	return statuses, nil
+}
+
+func (s *Syncer) statusOf(ctx context.Context, name string) (Status, error) {
+	st := Status{Integration: name}
+	runs, err := s.Runs(ctx, name, 1)
+	if err != nil {
+		return st, err
+	}
+	if len(runs) > 0 {
+		st.LastRun = &runs[0]
+	}
+	anchors, err := s.Anchors(ctx, name)
+	if err != nil {
+		return st, err
+	}
+	for _, a := range anchors {
+		if st.OldestAt == nil || a.UpdatedAt.Before(*st.OldestAt) {
+			st.OldestAt = &a.UpdatedAt
+		}
+	}
+	db, ents := s.store.DB(), "ent IN (SELECT id FROM integration_entity WHERE integration = ?)"
+	if st.Quarantine, err = db.NewSelect().Model((*QuarantineRow)(nil)).Where("state = 'open'").Where(ents, name).Count(ctx); err != nil {
+		return st, err
+	}
+	if st.Deletes, err = db.NewSelect().Model((*link)(nil)).Where("status = ?", deleting).Where(ents, name).Count(ctx); err != nil {
+		return st, err
+	}
+	err = db.NewSelect().Model((*entityRow)(nil)).ColumnExpr("coalesce(sum(linked), 0)").Where("integration = ?", name).Scan(ctx, &st.Records)
+	return st, err
+}

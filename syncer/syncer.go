@@ -1,0 +1,124 @@
+package syncer
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/internal/store"
+)
+
+// Options configure a [Syncer].
+type Options struct {
+	Store *store.Store // required; with the tables of [Migrations]
+
+	// Connect opens the named connection for an integration. Required.
+	Connect func(ctx context.Context, connection, integration string) (*connectors.Conn, error)
+	// OwnDatabase tells whether a connection's tables lie in Store's database,
+	// so that rows and state commit together. Required.
+	OwnDatabase func(connection string) bool
+
+	Limits   Limits
+	Now      func() time.Time // nil means time.Now
+	Logger   *slog.Logger     // nil discards
+	Progress func(Progress)   // nil: not reported; called from one goroutine per entity
+
+	// Hook, if not nil, is called at the named points p1 to p13 of a run, for
+	// tests that kill the process there.
+	Hook func(point string)
+}
+
+// Limits bound the work of a run. The zero value of each means its default.
+type Limits struct {
+	CommitRows       int // most rows in one page transaction; default 20,000
+	ParallelEntities int // entities of one layer read at once; default 2
+	HashSkipMaxRows  int // above it, hashes live in a table instead of memory; default 2,000,000
+
+	KeepLog        time.Duration // log rows and runs; default 90 days
+	KeepQuarantine time.Duration // closed quarantine rows; default 30 days
+	KeepTombstones time.Duration // default 90 days
+}
+
+// The bounds of one page transaction beside its rows.
+const (
+	commitBytes = 8 << 20
+	commitAfter = time.Second
+)
+
+func (l *Limits) fill() {
+	setDefault(&l.CommitRows, 20_000)
+	setDefault(&l.ParallelEntities, 2)
+	setDefault(&l.HashSkipMaxRows, 2_000_000)
+	const day = 24 * time.Hour
+	setDefault(&l.KeepLog, 90*day)
+	setDefault(&l.KeepQuarantine, 30*day)
+	setDefault(&l.KeepTombstones, 90*day)
+}
+
+func setDefault[T int | time.Duration](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+// A Syncer runs integrations. It is safe for concurrent use.
+type Syncer struct {
+	store  *store.Store
+	opts   Options
+	limits Limits
+	now    func() time.Time
+	log    *slog.Logger
+}
+
+// New returns a Syncer.
+func New(opts Options) *Syncer {
+	s := &Syncer{store: opts.Store, opts: opts, limits: opts.Limits, now: opts.Now, log: opts.Logger}
+	s.limits.fill()
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	return s
+}
+
+func (s *Syncer) hook(point string) {
+	if s.opts.Hook != nil {
+		s.opts.Hook(point)
+	}
+}
+
+func (s *Syncer) postgres() bool { return s.store.Engine() == store.Postgres }
+
+// An Op is what a run does.
+type Op string
+
+// The operations.
+const (
+	Sync   Op = "sync"
+	Import Op = "import"
+	Plan   Op = "plan"
+	Retry  Op = "retry" // of quarantined records
+)
+
+// A Request asks for a run.
+type Request struct {
+	Integration string
+	Op          Op
+	Entities    []string // mapping entities; empty means all that are enabled
+	Trigger     string   // "cli", "job", "hook": for the log
+
+	Full         bool     // read everything, whatever the anchors say
+	ForceDeletes bool     // apply deletes that the breaker holds back
+	IgnoreKey    bool     // plan: match by link only
+	PlanOf       Op       // plan: Sync or Import; default Import
+	Quarantine   []string // retry: ids; empty means all that are open
+}
+
+// invalid returns an error of kind Invalid.
+func invalid(entity string, err error) error {
+	return &kedge.Error{Kind: kedge.Invalid, Entity: entity, Err: err}
+}
