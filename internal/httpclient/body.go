@@ -23,11 +23,14 @@ const (
 // the chunk marks and the gzip checksum. What was read is returned in any case.
 func readBody(hr *http.Response, max int64) ([]byte, error) {
 	tooLarge := &kedge.Error{Kind: kedge.TooLarge, Err: fmt.Errorf("the answer has more than %d bytes", max)}
-	if enc := hr.Header.Get("Content-Encoding"); enc != "" && enc != "identity" && hr.Body != http.NoBody {
+	if !hasBody(hr) {
+		return nil, nil
+	}
+	if enc := hr.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
 		return nil, &kedge.Error{Kind: kedge.Invalid, Err: errors.New("the answer has a content encoding other than gzip")}
 	}
 	size := int64(firstRead)
-	if n := hr.ContentLength; n >= 0 && hr.Request.Method != http.MethodHead {
+	if n := hr.ContentLength; n >= 0 {
 		if n > max && hr.StatusCode < 400 {
 			return nil, tooLarge
 		}
@@ -50,6 +53,12 @@ func readBody(hr *http.Response, max int64) ([]byte, error) {
 			return buf, err
 		}
 	}
+}
+
+// hasBody reports whether an answer can have a body (RFC 9110, 6.4.1). Some
+// that cannot still announce the length of one.
+func hasBody(hr *http.Response) bool {
+	return hr.Request.Method != http.MethodHead && hr.StatusCode != http.StatusNoContent && hr.StatusCode != http.StatusNotModified
 }
 
 // A body is the body of an answer with an idle timer. Closing it frees the

@@ -39,8 +39,7 @@ type call struct {
 	unharmed  bool        // the answer tells that the request was not executed
 	replay    bool        // refused, but there is another credential
 	final     bool        // there is no use in another try
-	asked     time.Duration
-	redirects error // why a redirect was not followed
+	redirects error       // why a redirect was not followed
 	err       *kedge.Error
 }
 
@@ -108,7 +107,7 @@ func (k *call) begin() {
 	}
 	k.reached, k.answered, k.unharmed, k.replay = false, false, false, false
 	k.waiting, k.final = false, false
-	k.asked, k.redirects, k.err = 0, nil, nil
+	k.redirects, k.err = nil, nil
 }
 
 // checkRedirect follows at most 3 redirects of a GET to its own origin.
@@ -154,8 +153,7 @@ func (k *call) answer(hr *http.Response) error {
 // refused returns the error of an answer with a status of 400 and above.
 func (k *call) refused(resp *Response) *kedge.Error {
 	c := k.client
-	var hasAfter bool
-	k.asked, hasAfter = retryAfter(resp.Header, c.opts.Now())
+	asked, hasAfter := retryAfter(resp.Header, c.opts.Now())
 	k.unharmed = notExecuted(resp.Status, hasAfter)
 	if resp.Status == http.StatusUnauthorized && c.opts.Auth != nil && !k.replayed {
 		again, err := c.opts.Auth.Refresh(k.ctx, k.sent)
@@ -175,7 +173,7 @@ func (k *call) refused(resp *Response) *kedge.Error {
 	}
 	e := k.fail(kind, k.status(resp.Status))
 	if kind == kedge.Throttled {
-		e.RetryAfter = k.asked
+		e.RetryAfter = asked
 	}
 	return e
 }

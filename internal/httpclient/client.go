@@ -53,9 +53,9 @@ type Request struct {
 	MaxBytes int64 // most bytes of the answer, after decompression; 0 means DefaultMaxBytes
 	// Classify, if not nil, is asked about answers with a status of 400 and
 	// above before the default rules; nil as an answer means "use the default".
-	// The body of such an answer is cut at 1 MiB. What it returns is returned
-	// unchanged, and repeated if its kind is Transient or Throttled and the
-	// effect allows it.
+	// The body of such an answer is cut at 1 MiB. An error of kind Transient or
+	// Throttled is repeated if the effect allows it; RetryAfter of the latter
+	// pauses the connection.
 	Classify func(*Response) error
 }
 

@@ -73,15 +73,16 @@ func (k *call) triesAllowed() int {
 	return maxTries
 }
 
-// backoff returns the wait before the next try. After Retry-After the gate of
-// the connection is shut, so the call itself need not wait; without a
-// connection to pause, the call waits alone.
+// backoff returns the wait before the next try. If the other system asked for
+// a delay, the gate of the connection is shut, so the call itself need not
+// wait; without a connection to pause, the call waits alone.
 func (k *call) backoff() time.Duration {
-	if k.asked > 0 && k.unharmed {
-		if k.client.opts.Origin != nil {
-			return 0
+	if asked := k.err.RetryAfter; asked > 0 && k.err.Kind == kedge.Throttled {
+		if k.client.opts.Origin == nil {
+			return asked
 		}
-		return k.asked
+		k.client.gate.pause(min(asked, maxPause))
+		return 0
 	}
 	return jitter(k.tries, k.client.opts.Rand)
 }
