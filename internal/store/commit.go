@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"time"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/uptrace/bun"
@@ -21,17 +22,77 @@ const (
 
 // commit commits tx and finds out whether that worked.
 func (s *Store) commit(ctx context.Context, tx bun.Tx) error {
-	var xid, timeline sql.NullString
+	var at position
 	if s.engine == Postgres {
-		if err := tx.QueryRowContext(ctx, s.commitProbe).Scan(&xid, &timeline); err != nil {
-			return Error("store.InTx", "", err)
+		if err := tx.QueryRowContext(ctx, s.commitProbe).Scan(&at.xid, &at.timeline); err != nil {
+			return commitError(ctx, err)
 		}
 	}
 	err := tx.Commit()
 	if err == nil || s.engine == SQLite || !unknownCommit(err) {
-		return Error("store.InTx", "", err)
+		return commitError(ctx, err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.resolveTime)
+	defer cancel()
+	switch s.resolve(ctx, at) {
+	case "committed":
+		return nil
+	case "aborted":
+		return &kedge.Error{Op: "store.InTx", Kind: kedge.Transient, Err: err}
 	}
 	return &kedge.Error{Op: "store.InTx", Kind: kedge.OutcomeUnknown, Err: err}
+}
+
+// commitError returns err, or the end of ctx that caused it.
+func commitError(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return Error("store.InTx", "", err)
+}
+
+// A position names a transaction to the server. A number alone does not: a
+// replica that is promoted without it gives it to another transaction.
+type position struct{ xid, timeline sql.NullString }
+
+// resolve asks the server, over new connections, what became of a transaction:
+// "committed", "aborted" or "" if it does not know.
+func (s *Store) resolve(ctx context.Context, at position) string {
+	if s.commitProbe != xidProbe {
+		return ""
+	}
+	if !at.xid.Valid {
+		return "aborted" // it wrote nothing that could be lost
+	}
+	for {
+		status, err := s.askStatus(ctx, at)
+		if err == nil && status != "in progress" {
+			return status
+		}
+		select {
+		case <-ctx.Done():
+			return ""
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Store) askStatus(ctx context.Context, at position) (string, error) {
+	db, err := s.fork()
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	var status, timeline sql.NullString
+	err = db.QueryRowContext(ctx, "SELECT pg_xact_status(?::text::xid8), left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)", at.xid.String).
+		Scan(&status, &timeline)
+	if Kind(err) == kedge.Invalid { // a number that this server has not reached
+		return "", nil
+	}
+	if err == nil && timeline != at.timeline {
+		return "", nil
+	}
+	return status.String, err
 }
 
 // unknownCommit reports whether err, of a COMMIT, leaves open what happened.

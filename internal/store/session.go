@@ -5,10 +5,14 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/uptrace/bun"
 )
+
+// sessionTimeout is how long the connection of a session may take to answer.
+const sessionTimeout = 10 * time.Second
 
 // A session proves that this process lives, by a lock that the operating
 // system or the server frees when it dies: a locked file beside a SQLite
@@ -24,29 +28,26 @@ type session struct {
 func (s *Store) alive(ctx context.Context) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.session != nil && s.session.holds(ctx) {
-		return s.session.id, nil
-	}
-	if s.session != nil {
-		_ = s.session.close() // its connection is gone
-		s.session = nil
+	if old := s.session.Load(); old != nil {
+		if old.holds(ctx) {
+			return old.id, nil
+		}
+		_ = old.close() // its connection is gone
 	}
 	next, err := s.newSession(ctx)
 	if err != nil {
 		return "", Error("store.Acquire", "", err)
 	}
-	s.session = next
+	s.session.Store(next)
 	return next.id, nil
 }
 
 // sessionID returns the id of the present session, or "" if there is none.
 func (s *Store) sessionID() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.session == nil {
-		return ""
+	if p := s.session.Load(); p != nil {
+		return p.id
 	}
-	return s.session.id
+	return ""
 }
 
 func (s *Store) newSession(ctx context.Context) (*session, error) {
@@ -78,8 +79,10 @@ func (p *session) holds(ctx context.Context) bool {
 	if p.file != nil {
 		return true
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sessionTimeout)
+	defer cancel()
 	var one int
-	return p.db.QueryRowContext(context.WithoutCancel(ctx), "SELECT 1").Scan(&one) == nil
+	return p.db.QueryRowContext(ctx, "SELECT 1").Scan(&one) == nil
 }
 
 func (p *session) close() error {
@@ -89,9 +92,7 @@ func (p *session) close() error {
 	return p.db.Close()
 }
 
-// dead reports whether the holder of session id provably lives no more. On
-// PostgreSQL it must not be asked of an autocommit connection that is reused
-// before the answer: the shared lock ends with the statement's transaction.
+// dead reports whether the holder of session id provably lives no more.
 func (s *Store) dead(ctx context.Context, db bun.IDB, id string) (bool, error) {
 	if id == "" {
 		return false, nil

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kedge-sync/kedge"
@@ -49,8 +50,10 @@ type Store struct {
 
 	commitProbe string // PostgreSQL: what prepareCommit asks
 
-	mu      sync.Mutex // guards session
-	session *session   // proof that this process lives, made by the first Acquire
+	resolveTime time.Duration // PostgreSQL: bounds the search for the outcome of a commit whose reply was lost
+
+	mu      sync.Mutex              // held while the session is made or replaced
+	session atomic.Pointer[session] // proof that this process lives, made by the first Acquire
 }
 
 // Open opens the database that dsn names: "sqlite:PATH" or "postgres://…". It
@@ -64,7 +67,7 @@ func Open(ctx context.Context, dsn string, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = &Options{}
 	}
-	s := &Store{opts: *opts}
+	s := &Store{opts: *opts, resolveTime: 15 * time.Second}
 	if s.opts.LeaseTTL == 0 {
 		s.opts.LeaseTTL = DefaultLeaseTTL
 	}
@@ -95,9 +98,8 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
-	if s.session != nil {
-		err = s.session.close()
-		s.session = nil
+	if p := s.session.Swap(nil); p != nil {
+		err = p.close()
 	}
 	return errors.Join(err, s.closePools())
 }
