@@ -61,7 +61,7 @@ func sqlitePath(name string) (string, error) {
 		return "", invalid("store.Open", `the DSN names no file; write for example "sqlite:kedge.db"`)
 	case strings.Contains(name, ":memory:"):
 		return "", invalid("store.Open", "a database in memory would forget how far the sync got; name a file")
-	case strings.ContainsAny(name, "?#"):
+	case strings.Contains(name, "?"):
 		return "", invalid("store.Open", "a SQLite DSN takes no options; write only the path of the file")
 	}
 	path, err := filepath.Abs(name)
