@@ -1,0 +1,46 @@
+# The commands of this project. "make help" lists them.
+
+GO ?= go
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+FUZZTIME ?= 20s
+
+.PHONY: help build test check fuzz bench e2e docs postgres
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / - /'
+
+build: ## build bin/kedge
+	$(GO) build -o bin/kedge ./cmd/kedge
+
+test: postgres ## all tests, on SQLite and PostgreSQL, with the race detector
+	$(GO) test -race ./...
+
+postgres: # the tests need PostgreSQL's programs, or KEDGE_TEST_POSTGRES
+	@sh internal/store/storetest/install.sh
+
+check: ## formatting, vet, staticcheck, known vulnerabilities, go.mod and generated files
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+	@$(MAKE) --no-print-directory generated
+	@sh internal/vulncheck.sh "$(GO)" "$(GOVULNCHECK)"
+
+.PHONY: generated
+generated: # what is generated must be current
+	$(GO) run ./cmd/kedge config schema | diff -u configs/kedge.schema.json - || { echo "run make docs"; exit 1; }
+	rm -rf .docs-check && $(GO) run ./internal/docgen .docs-check && diff -ru docs/cli .docs-check; s=$$?; rm -rf .docs-check; exit $$s
+
+fuzz: ## each fuzz target for FUZZTIME (20s)
+	@sh internal/fuzz.sh "$(GO)" "$(FUZZTIME)"
+
+bench: ## ratios of kedge to the least programs that do the same work
+	$(GO) run ./bench
+
+e2e: ## checks with programs that are not ours; comes with the server
+	@echo "nothing yet: the end-to-end checks come with the server"
+
+docs: ## write docs/cli and configs/*.schema.json anew
+	$(GO) run ./cmd/kedge config schema > configs/kedge.schema.json.new && mv configs/kedge.schema.json.new configs/kedge.schema.json
+	rm -rf docs/cli && $(GO) run ./internal/docgen docs/cli

@@ -1,0 +1,87 @@
+// Package config reads kedge's configuration: one YAML file and the files it
+// includes, with references to environment variables and secret files, checked
+// strictly so that a misspelt key is an error with its place.
+package config
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// A Config is the whole configuration, with references resolved.
+type Config struct {
+	Version      int                   `yaml:"version" json:"version"`
+	Include      []string              `yaml:"include" json:"include,omitempty"`
+	Store        Store                 `yaml:"store" json:"store"`
+	Connections  map[string]Connection `yaml:"connections" json:"connections,omitempty"`
+	Integrations []Integration         `yaml:"integrations" json:"integrations,omitempty"`
+	Sync         Sync                  `yaml:"sync" json:"sync"`
+	Egress       Egress                `yaml:"egress" json:"egress"`
+	Keys         []Key                 `yaml:"keys" json:"keys,omitempty"`
+	Log          Log                   `yaml:"log" json:"log"`
+
+	files []*file
+}
+
+// Store says where kedge keeps its state.
+type Store struct {
+	// DSN is "sqlite:PATH" or "postgres://…". Defaults to "sqlite:kedge.db".
+	DSN string `yaml:"dsn" json:"dsn"`
+	// LeaseTTL is how long a run that does not answer keeps its lease. Defaults to 30s.
+	LeaseTTL Duration `yaml:"leaseTTL" json:"leaseTTL,omitempty"`
+}
+
+// A Connection is a block of connections: its kind, and what that kind needs.
+type Connection struct {
+	Kind  string
+	Block json.RawMessage // without kind
+}
+
+// An Integration joins two connections by a mapping file.
+type Integration struct {
+	Name     string `yaml:"name" json:"name"`
+	External string `yaml:"external" json:"external"`
+	Local    string `yaml:"local" json:"local,omitempty"` // defaults to "local"
+	Mapping  string `yaml:"mapping" json:"mapping"`       // path, relative to the file that names it
+}
+
+// Sync holds the limits of runs. Zero values mean the defaults of package syncer.
+type Sync struct {
+	CommitRows       int  `yaml:"commitRows" json:"commitRows,omitempty"`
+	ParallelEntities int  `yaml:"parallelEntities" json:"parallelEntities,omitempty"`
+	HashSkipMaxRows  int  `yaml:"hashSkipMaxRows" json:"hashSkipMaxRows,omitempty"`
+	Keep             Keep `yaml:"keep" json:"keep"`
+}
+
+// Keep says for how long rows of the control tables are kept.
+type Keep struct {
+	Log        Duration `yaml:"log" json:"log,omitempty"`
+	Quarantine Duration `yaml:"quarantine" json:"quarantine,omitempty"`
+	Writelog   Duration `yaml:"writelog" json:"writelog,omitempty"`
+	Tombstones Duration `yaml:"tombstones" json:"tombstones,omitempty"`
+}
+
+// Egress says which networks outgoing requests may reach beside the origins
+// that the config itself names.
+type Egress struct {
+	Allow []string `yaml:"allow" json:"allow,omitempty"` // networks: "10.0.0.0/8"
+	Proxy string   `yaml:"proxy" json:"proxy,omitempty"`
+	Bind  string   `yaml:"bind" json:"bind,omitempty"` // local address of outgoing connections
+}
+
+// A Key encrypts secrets that kedge must store. The first key encrypts, all
+// decrypt.
+type Key struct {
+	ID    string `yaml:"id" json:"id"`
+	Value string `yaml:"value" json:"value"` // base64 of 32 bytes
+}
+
+// Log says how kedge writes its own log, on standard error.
+type Log struct {
+	Format string `yaml:"format" json:"format,omitempty"` // text (default) or json
+	Level  string `yaml:"level" json:"level,omitempty"`   // debug, info, warn (default), error
+}
+
+// A Duration is written as 90s, 15m, 168h, 7d or 10y; a day has 24 hours and a
+// year 365 days.
+type Duration time.Duration

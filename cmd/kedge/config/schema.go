@@ -1,0 +1,101 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+
+	"github.com/kedge-sync/kedge/connectors"
+)
+
+// descriptions are the texts that editors show for a key.
+var descriptions = map[string]string{
+	"version":          "Version of this format. Always 1.",
+	"include":          "Files or globs with more connections and integrations, relative to this file.",
+	"store":            "Where kedge keeps its state.",
+	"dsn":              `"sqlite:PATH" or "postgres://…".`,
+	"leaseTTL":         "How long a run that does not answer keeps its lease. Default 30s.",
+	"connections":      "The systems that kedge talks to, by name.",
+	"integrations":     "Pairs of connections that are kept in step.",
+	"external":         "Connection of the remote side.",
+	"local":            `Connection of our side. Default "local", the tables in kedge's own database.`,
+	"mapping":          "Mapping file, relative to this file.",
+	"sync":             "Limits of runs.",
+	"commitRows":       "Most rows in one transaction. Default 20000.",
+	"parallelEntities": "Entities that are read at once. Default 2.",
+	"hashSkipMaxRows":  "Above this many rows of an entity, their hashes live in a table instead of memory. Default 2000000.",
+	"keep":             "For how long the rows of kedge's own tables are kept.",
+	"egress":           "Where outgoing requests may go beside the URLs in this file.",
+	"allow":            "Networks that are allowed, such as 10.0.0.0/8.",
+	"proxy":            "URL of an HTTP proxy.",
+	"bind":             "Local address of outgoing connections.",
+	"keys":             "Keys that seal stored secrets. The first one encrypts, all decrypt.",
+	"value":            "Base64 of 32 bytes.",
+	"log":              "kedge's own log, on standard error.",
+	"format":           "text (default) or json.",
+	"level":            "debug, info, warn (default) or error.",
+}
+
+// Schema returns the JSON Schema (2020-12) of the configuration, with the
+// blocks of the given kinds of connections.
+func Schema(kinds []connectors.Kind) ([]byte, error) {
+	root := schemaOf(reflect.TypeFor[Config]())
+	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	root["title"] = "kedge configuration"
+	root["required"] = []string{"version"}
+	var blocks []any
+	for _, k := range kinds {
+		var block map[string]any
+		if err := json.Unmarshal(k.Schema, &block); err != nil {
+			return nil, err
+		}
+		properties, _ := block["properties"].(map[string]any)
+		if properties == nil {
+			properties = map[string]any{}
+			block["properties"] = properties
+		}
+		properties["kind"] = map[string]any{"const": k.Name, "description": k.Title}
+		required, _ := block["required"].([]any)
+		block["required"] = append([]any{"kind"}, required...)
+		delete(block, "$schema")
+		blocks = append(blocks, block)
+	}
+	properties := root["properties"].(map[string]any)
+	properties["connections"] = map[string]any{"type": "object", "description": descriptions["connections"], "additionalProperties": map[string]any{"oneOf": blocks}}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	err := enc.Encode(root)
+	return out.Bytes(), err
+}
+
+func schemaOf(t reflect.Type) map[string]any {
+	if t == reflect.TypeFor[Duration]() {
+		return map[string]any{"type": "string", "pattern": "^[0-9]"}
+	}
+	switch t.Kind() {
+	case reflect.Int:
+		return map[string]any{"type": "integer"}
+	case reflect.Slice:
+		return map[string]any{"type": "array", "items": schemaOf(t.Elem())}
+	case reflect.Map:
+		return map[string]any{"type": "object"}
+	case reflect.Struct:
+		properties := map[string]any{}
+		for i := range t.NumField() {
+			name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+			if name == "" {
+				continue
+			}
+			p := schemaOf(t.Field(i).Type)
+			if text := descriptions[name]; text != "" {
+				p["description"] = text
+			}
+			properties[name] = p
+		}
+		return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
+	}
+	return map[string]any{"type": "string"}
+}
