@@ -3,6 +3,7 @@ package httpclient_test
 import (
 	"context"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,6 +14,8 @@ import (
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/internal/httpclient"
 )
+
+var quiet = log.New(io.Discard, "", 0)
 
 // A clock is a fake one that sleeping moves.
 type clock struct {

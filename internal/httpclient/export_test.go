@@ -1,0 +1,4 @@
+package httpclient
+
+// For tests of package httpclient_test.
+var Guard = guard
