@@ -21,6 +21,12 @@ const MaxDepth = 64
 // flattened out of complex properties. Deeper ones are delivered as json.
 const MaxFlatten = 3
 
+// Limits on what a hostile document can make of few bytes.
+const (
+	maxSetProperties = 5000      // of one set; beyond, complex properties are not flattened
+	maxProperties    = 1_000_000 // of all sets
+)
+
 // A Model is what a metadata document says. It is immutable once parsed.
 type Model struct {
 	Version   string   // of the document: "4.0" or "4.01"
@@ -31,6 +37,8 @@ type Model struct {
 	Batch     BatchSupport
 	// KeyAsSegment says whether Set/key works besides Set(key).
 	KeyAsSegment Hint
+
+	doc *document // for Cast
 }
 
 // A Hint is what an annotation says about an ability, if there is one.
@@ -114,6 +122,7 @@ type Property struct {
 	Path       string // "City", or "Address/City" inside a complex property
 	Title      string
 	Edm        string // primitive type, "Edm.String", under type definitions; "" if Complex
+	Declared   string // type as declared, aliases resolved: "Collection(Ns.Address)"
 	Type       kedge.Type
 	Format     kedge.Format
 	Nullable   bool // the property, or a complex property around it
