@@ -8,6 +8,7 @@ import (
 
 	"github.com/kedge-sync/kedge"
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/driver/pgdriver"
 )
 
 // A Lease is the right to do a named piece of work, held until it is released
@@ -68,11 +69,17 @@ func (s *Store) Acquire(ctx context.Context, name, holder string) (*Lease, error
 			Returning("fence")
 		return q.Scan(ctx, &lease.Fence)
 	})
+	if e, ok := errors.AsType[pgdriver.Error](err); ok && e.Field('C') == lockNotAvailable {
+		return nil, s.held(ctx, s.db, lease, "store.Acquire", "%s is in a transaction with it")
+	}
 	if err != nil {
 		return nil, Error("store.Acquire", name, err)
 	}
 	return lease, nil
 }
+
+// lockNotAvailable is PostgreSQL's error for the end of lock_timeout.
+const lockNotAvailable = "55P03"
 
 // lockFree makes sure of the row, locks it until tx ends and checks that the
 // lease is free.
@@ -144,19 +151,20 @@ func (s *Store) extend(ctx context.Context, tx *Tx, l *Lease, op string) error {
 	if n, err := res.RowsAffected(); err != nil || n == 1 {
 		return Error(op, l.Name, err)
 	}
-	return s.lost(ctx, tx, l, op)
+	return s.held(ctx, tx, l, op, "the lease was lost to %s")
 }
 
-// lost tells who has l now.
-func (s *Store) lost(ctx context.Context, db bun.IDB, l *Lease, op string) error {
+// held returns an error of kind Conflict that tells who has the lease of l's
+// name now; format has one %s for it.
+func (s *Store) held(ctx context.Context, db bun.IDB, l *Lease, op, format string) error {
 	var row leaseRow
-	err := db.NewSelect().Model(&row).Column("holder", "fence").Where("name = ?", l.Name).Scan(ctx)
+	err := db.NewSelect().Model(&row).Column("holder").Where("name = ?", l.Name).Scan(ctx)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return Error(op, l.Name, err)
 	}
 	cause := errors.New("the lease was released")
 	if row.Holder != "" {
-		cause = fmt.Errorf("the lease was lost to %s", row.Holder)
+		cause = fmt.Errorf(format, row.Holder)
 	}
 	return &kedge.Error{Op: op, Entity: l.Name, Kind: kedge.Conflict, Err: cause}
 }

@@ -240,3 +240,24 @@ func TestLeaseExcludes(t *testing.T) {
 		all.Wait()
 	})
 }
+
+// Who waits too long for a page of the holder is told who that is.
+func TestAcquireDuringLongPage(t *testing.T) {
+	s := storetest.Postgres(t)
+	l := acquire(t, s, "run", "slow holder")
+	expire(t, s, "run")
+	err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		if err := s.CheckFence(ctx, tx, l); err != nil {
+			return err
+		}
+		_, err := s.Acquire(t.Context(), "run", "me")
+		wantKind(t, "during a page of 5 s", err, kedge.Conflict)
+		if err != nil && !strings.Contains(err.Error(), "slow holder is in a transaction") {
+			t.Errorf("conflict does not name the holder: %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
