@@ -36,6 +36,9 @@ type EntityPlan struct {
 	DownloadFilter *filter.Expr // bound to External, or nil
 	UploadFilter   *filter.Expr // bound to Local, or nil
 	Fingerprint    string       // changes whenever a full read is needed to bring old rows up to date
+
+	steps  []step
+	hashed []int // positions in ExternalFields that Hash covers, ascending
 }
 
 // A Pair is a position in ExternalFields and one in LocalFields.
@@ -64,16 +67,3 @@ func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *FieldError) Unwrap() error { return e.Err }
-
-// Download maps src, whose values are aligned with ExternalFields, onto
-// dst.Values, which it makes LocalFields.Len() long, reusing its memory.
-// Missing values stay missing; create tells to fill in defaults. Lookups are
-// left missing. The error is a *FieldError.
-func (p *EntityPlan) Download(dst, src *kedge.Record, create bool) error { panic("not written yet") }
-
-// Hash returns the hash of the mapped external values of src. Equal mapped
-// values give equal hashes whatever else the record holds.
-func (p *EntityPlan) Hash(src *kedge.Record) uint64 { panic("not written yet") }
-
-// KeyHash returns the hash of an external key.
-func KeyHash(k kedge.Key) uint64 { panic("not written yet") }

@@ -1,0 +1,184 @@
+package mapping
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/kedge-sync/kedge"
+)
+
+// A stepKind says where a step takes its value from.
+type stepKind uint8
+
+const (
+	stepConvert    stepKind = iota // the external value, converted
+	stepValues                     // the value map
+	stepConstant                   // the constant
+	stepExpression                 // the expression
+)
+
+// A step of a plan makes one local value.
+type step struct {
+	kind       stepKind
+	external   int // position, or -1
+	local      int // position
+	field      string
+	target     target
+	values     *valueTable
+	expression *expression
+	value      kedge.Value // the constant
+	fallback   kedge.Value // the default, missing if there is none
+	onError    OnError
+}
+
+// Codes of a [FieldError].
+const (
+	codeConversion = "conversion"
+	codeValueMap   = "value_map"
+	codeExpression = "expression"
+	codeRequired   = "required"
+)
+
+// Download maps src, whose values are aligned with ExternalFields, onto
+// dst.Values, which it makes LocalFields.Len() long, reusing its memory.
+// Missing values stay missing; create tells to fill in defaults. Lookups are
+// left missing. The error is a *[FieldError]. It also sets dst.Fields.
+func (p *EntityPlan) Download(dst, src *kedge.Record, create bool) error {
+	dst.Fields = p.LocalFields
+	dst.Values = slices.Grow(dst.Values[:0], p.LocalFields.Len())[:p.LocalFields.Len()]
+	clear(dst.Values)
+	for i := range p.steps {
+		s := &p.steps[i]
+		v, code, err := s.make(src)
+		if err == nil && v.IsEmpty() && create && !s.fallback.IsMissing() {
+			v = s.fallback
+		}
+		if err == nil && v.IsNull() && !s.target.nullable {
+			code, err = codeRequired, errNull
+		}
+		if err != nil {
+			if v, err = s.recover(code, err); err != nil {
+				return err
+			}
+		}
+		dst.Values[s.local] = v
+	}
+	return nil
+}
+
+// make returns the local value for src, or an error with its code.
+func (s *step) make(src *kedge.Record) (v kedge.Value, code string, err error) {
+	if s.external >= 0 {
+		if v = src.Values[s.external]; v.IsEmpty() {
+			return v, "", nil
+		}
+	}
+	switch s.kind {
+	case stepConstant:
+		return s.value, "", nil
+	case stepValues:
+		return s.values.lookup(v, &s.target)
+	case stepExpression:
+		if v, err = s.expression.run(v, src); err != nil {
+			return kedge.Value{}, codeExpression, err
+		}
+	}
+	v, err = s.target.fit(v)
+	return v, codeConversion, err
+}
+
+// recover does what the field's onError says.
+func (s *step) recover(code string, cause error) (kedge.Value, error) {
+	switch {
+	case s.onError == OnErrorEmpty && s.target.nullable:
+		return kedge.Null(), nil
+	case s.onError == OnErrorDefault && !s.fallback.IsMissing():
+		return s.fallback, nil
+	}
+	return kedge.Value{}, &FieldError{Field: s.field, Code: code, Err: cause}
+}
+
+// A valueTable is a compiled value map.
+type valueTable struct {
+	external  kedge.Type
+	values    map[string]kedge.Value // by canonical text of the external value
+	otherwise Otherwise
+}
+
+var errNoEntry = errors.New("value is not in the value map")
+
+func (t *valueTable) lookup(v kedge.Value, to *target) (kedge.Value, string, error) {
+	if v.Type() != t.external {
+		var err error
+		if v, err = convertValue(v, t.external); err != nil {
+			return kedge.Value{}, codeConversion, err
+		}
+	}
+	var found kedge.Value
+	var ok bool
+	switch v.Type() {
+	case kedge.TypeString:
+		found, ok = t.values[v.Str()]
+	case kedge.TypeDecimal:
+		found, ok = t.values[kedge.CanonicalDecimal(v.Str())]
+	default:
+		var buf [48]byte
+		found, ok = t.values[string(v.AppendText(buf[:0]))]
+	}
+	switch {
+	case ok:
+		return found, "", nil
+	case t.otherwise == OtherwiseEmpty:
+		return kedge.Null(), "", nil
+	case t.otherwise == OtherwiseKeep:
+		kept, err := to.fit(v)
+		return kept, codeConversion, err
+	}
+	return kedge.Value{}, codeValueMap, errNoEntry
+}
+
+// newValueTable compiles pairs for an external and a local field.
+func newValueTable(pairs []ValuePair, otherwise Otherwise, external, local *kedge.Field) (*valueTable, error) {
+	switch external.Type {
+	case kedge.TypeJSON, kedge.TypeBytes:
+		return nil, fmt.Errorf("a field of type %v cannot have values", external.Type)
+	}
+	t := &valueTable{external: external.Type, values: make(map[string]kedge.Value, len(pairs)), otherwise: otherwise}
+	to := newTarget(local)
+	for _, p := range pairs {
+		from, err := kedge.ParseText(external.Type, p.External)
+		if err != nil {
+			return nil, fmt.Errorf("value %q is not a valid %v, the type of the external field", p.External, external.Type)
+		}
+		v, err := to.fit(p.Local)
+		if err == nil && v.IsNull() && !to.nullable {
+			err = errNull
+		}
+		if err != nil {
+			return nil, fmt.Errorf("value for %q does not fit the local field of type %v: %w", p.External, local.Type, err)
+		}
+		key := from.Text()
+		if from.Type() == kedge.TypeDecimal {
+			key = kedge.CanonicalDecimal(key)
+		}
+		if _, twice := t.values[key]; twice {
+			return nil, fmt.Errorf("value %q is there twice with different spellings", p.External)
+		}
+		t.values[key] = v
+	}
+	return t, nil
+}
+
+// oneToOne reports whether no two external values become the same local value.
+func (t *valueTable) oneToOne() bool {
+	seen := make(map[string]bool, len(t.values))
+	for _, v := range t.values {
+		key := string(v.AppendCanonical(nil))
+		if seen[key] {
+			return false
+		}
+		seen[key] = true
+	}
+	return true
+}
