@@ -167,5 +167,5 @@ func (s *Syncer) compile(ctx context.Context, i *Integration, ext, loc *connecto
 	if err != nil {
 		return nil, err
 	}
-	return mapping.Compile(m, external, local)
+	return mapping.Compile(m, external, local, s.now())
 }
