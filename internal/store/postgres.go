@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -47,16 +48,7 @@ func (s *Store) checkServer(ctx context.Context, conf *pgdriver.Config) error {
 	var version int
 	err := s.db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version)
 	if err != nil {
-		e := Error("store.Open", where, err)
-		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-			e = &kedge.Error{Op: "store.Open", Entity: where, Kind: kedge.Invalid,
-				Err: fmt.Errorf("%w; give sslrootcert=FILE of the authority in the DSN, or sslmode=disable on a network you trust", err)}
-		}
-		if err.Error() == "pgdriver: SSL is not enabled on the server" {
-			e = &kedge.Error{Op: "store.Open", Entity: where, Kind: kedge.Invalid,
-				Err: errors.New("the server offers no TLS; add sslmode=disable to the DSN on a network you trust")}
-		}
-		return e
+		return connectError(where, err)
 	}
 	if version < minPostgres {
 		return &kedge.Error{Op: "store.Open", Entity: where, Kind: kedge.Unsupported,
@@ -71,6 +63,22 @@ func (s *Store) checkServer(ctx context.Context, conf *pgdriver.Config) error {
 		s.commitProbe = plainProbe // a relative of PostgreSQL without these functions
 	}
 	return nil
+}
+
+// connectError says what to do about err of the first connection.
+func connectError(where string, err error) error {
+	advice := ""
+	_, verification := errors.AsType[*tls.CertificateVerificationError](err)
+	_, authority := errors.AsType[x509.UnknownAuthorityError](err) // with sslmode=verify-ca
+	switch {
+	case verification || authority:
+		advice = "give sslrootcert=FILE of the server's authority in the DSN, or sslmode=disable on a network you trust"
+	case err.Error() == "pgdriver: SSL is not enabled on the server":
+		advice = "add sslmode=disable to the DSN if you trust the network"
+	default:
+		return Error("store.Open", where, err)
+	}
+	return &kedge.Error{Op: "store.Open", Entity: where, Kind: kedge.Invalid, Err: fmt.Errorf("%w; %s", err, advice)}
 }
 
 func postgresDB(c driver.Connector, conns int) *bun.DB {
