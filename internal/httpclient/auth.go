@@ -14,28 +14,29 @@ type Auth interface {
 	Refresh(ctx context.Context, refused http.Header) (bool, error)
 }
 
-// A static is a header that never changes.
-type static struct {
-	header string
-	value  Secret
+// A static sets a header that never changes. It is a func so that printing it
+// shows nothing.
+type static func(http.Header)
+
+func header(name, value string) Auth {
+	return static(func(h http.Header) { h.Set(name, value) })
 }
 
 // Basic returns HTTP basic authentication (RFC 7617).
 func Basic(username string, password Secret) Auth {
-	pair := base64.StdEncoding.EncodeToString([]byte(username + ":" + string(password)))
-	return static{"Authorization", Secret("Basic " + pair)}
+	return header("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(username+":"+string(password))))
 }
 
 // Bearer returns a fixed bearer token (RFC 6750).
-func Bearer(token Secret) Auth { return static{"Authorization", "Bearer " + token} }
+func Bearer(token Secret) Auth { return header("Authorization", "Bearer "+string(token)) }
 
 // APIKey returns a key in a header of its own. Keys are never sent in a query,
 // where they would reach logs.
-func APIKey(header string, value Secret) Auth { return static{header, value} }
+func APIKey(name string, value Secret) Auth { return header(name, string(value)) }
 
 // Apply sets the header.
 func (s static) Apply(_ context.Context, h http.Header) error {
-	h.Set(s.header, string(s.value))
+	s(h)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/internal/httpclient"
@@ -23,7 +24,8 @@ func TestEgressBlocks(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request came through") }))
 	defer srv.Close()
 	port := parse(t, srv.URL).Port()
-	c, err := httpclient.New(httpclient.Options{AllowHTTP: true})
+	clk := newClock()
+	c, err := httpclient.New(httpclient.Options{AllowHTTP: true, Timeout: time.Second, Now: clk.Now, Sleep: clk.Sleep})
 	if err != nil {
 		t.Fatal(err)
 	}
