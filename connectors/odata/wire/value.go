@@ -1,0 +1,250 @@
+package wire
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/kedge-sync/kedge"
+)
+
+// misfit is the reason to refuse a value: what was sent and what is declared,
+// never the value.
+func misfit(got string, c *Column) error {
+	want := c.Edm
+	if want == "" {
+		want = c.Type.String()
+	}
+	return fmt.Errorf("%s does not fit %s", got, want)
+}
+
+// value reads the value at i for column c. raw is its text as the server sent
+// it, without quotes and escapes. bad tells that it does not fit; then the
+// scan goes on behind it.
+func (d *decoder) value(c *Column, i, depth int) (v kedge.Value, raw string, bad error, next int) {
+	if i >= len(d.s) {
+		return v, "", nil, d.fail(i, "a value")
+	}
+	if c.Type == kedge.TypeJSON && d.s[i] != 'n' {
+		return d.rawJSON(i, depth)
+	}
+	switch b := d.s[i]; b {
+	case '"':
+		text, flags, next := d.text(i)
+		if next < 0 {
+			return v, "", nil, -1
+		}
+		if flags != 0 {
+			if text, bad = plainText(text, flags); bad != nil {
+				return v, "", bad, next
+			}
+		}
+		v, bad = fromText(c, text)
+		return v, text, bad, next
+	case 'n':
+		return kedge.Null(), "", nil, d.word(i, "null")
+	case 't', 'f':
+		word := "true"
+		if b == 'f' {
+			word = "false"
+		}
+		if next = d.word(i, word); next > 0 && c.Type != kedge.TypeBool {
+			bad = misfit("a JSON boolean", c)
+		}
+		return kedge.Bool(b == 't'), word, bad, next
+	case '{', '[':
+		_, _, next = d.skip(i, depth)
+		if b == '{' {
+			return v, "", misfit("a JSON object", c), next
+		}
+		return v, "", misfit("a JSON array", c), next
+	default:
+		if b != '-' && b-'0' > 9 {
+			return v, "", nil, d.fail(i, "a value")
+		}
+		raw, whole, next := d.number(i)
+		if next < 0 {
+			return v, "", nil, -1
+		}
+		v, bad = fromNumber(c, raw, whole)
+		return v, raw, bad, next
+	}
+}
+
+// rawJSON reads any value as it is, without space between tokens.
+func (d *decoder) rawJSON(i, depth int) (v kedge.Value, raw string, bad error, next int) {
+	flags, bad, next := d.skip(i, depth)
+	if next < 0 || bad != nil {
+		return v, "", bad, next
+	}
+	raw = d.s[i:next]
+	if flags&spaced != 0 {
+		raw = compact(raw)
+	}
+	return kedge.JSON(raw), raw, nil, next
+}
+
+// compact removes space between tokens.
+func compact(raw string) string {
+	var b strings.Builder
+	b.Grow(len(raw))
+	inText := false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case c == '"':
+			inText = !inText
+		case inText && c == '\\':
+			b.WriteByte(c)
+			i++
+		case !inText && isSpace(c):
+			continue
+		}
+		b.WriteByte(raw[i])
+	}
+	return b.String()
+}
+
+// fromNumber converts a JSON number.
+func fromNumber(c *Column, raw string, whole bool) (kedge.Value, error) {
+	switch c.Type {
+	case kedge.TypeInt:
+		return intValue(c, raw, whole)
+	case kedge.TypeDecimal:
+		return decimalValue(c, raw)
+	case kedge.TypeFloat:
+		return floatValue(c, raw)
+	case kedge.TypeString:
+		if c.Format == kedge.FormatEnum {
+			return kedge.String(raw), nil
+		}
+	}
+	return kedge.Value{}, misfit("a JSON number", c)
+}
+
+// fromText converts a JSON text, without its quotes and escapes.
+func fromText(c *Column, s string) (kedge.Value, error) {
+	switch c.Type {
+	case kedge.TypeString:
+		if c.Format == kedge.FormatGUID {
+			return guidValue(c, s)
+		}
+		return kedge.String(s), nil
+	case kedge.TypeInt:
+		if isNumber(s) {
+			return intValue(c, s, false)
+		}
+	case kedge.TypeDecimal:
+		if isNumber(s) {
+			return decimalValue(c, s)
+		}
+	case kedge.TypeFloat:
+		switch s {
+		case "INF":
+			return kedge.Float(math.Inf(1)), nil
+		case "-INF":
+			return kedge.Float(math.Inf(-1)), nil
+		case "NaN":
+			return kedge.Float(math.NaN()), nil
+		}
+	case kedge.TypeTime:
+		if t, ok := parseTime(s); ok {
+			return t, nil
+		}
+	case kedge.TypeDate:
+		if t, ok := parseDate(s); ok {
+			return t, nil
+		}
+	case kedge.TypeBytes:
+		if b, ok := parseBinary(s); ok {
+			return kedge.BytesText(b), nil
+		}
+	}
+	return kedge.Value{}, misfit("a JSON string", c)
+}
+
+// isNumber reports whether s is a JSON number and nothing else.
+func isNumber(s string) bool {
+	c := scanner{s: s}
+	_, _, next := c.number(0)
+	return next == len(s)
+}
+
+func intValue(c *Column, raw string, whole bool) (kedge.Value, error) {
+	if whole && len(raw) < 19 { // no overflow
+		neg, digits := raw[0] == '-', raw
+		if neg {
+			digits = raw[1:]
+		}
+		n := int64(0)
+		for k := range len(digits) {
+			n = n*10 + int64(digits[k]-'0')
+		}
+		if neg {
+			n = -n
+		}
+		return kedge.Int(n), nil
+	}
+	if !kedge.ValidDecimal(raw) {
+		return kedge.Value{}, misfit("a number of too many digits", c)
+	}
+	n, err := strconv.ParseInt(kedge.CanonicalDecimal(raw), 10, 64)
+	if err != nil {
+		return kedge.Value{}, misfit("a fraction or a number out of range", c)
+	}
+	return kedge.Int(n), nil
+}
+
+func decimalValue(c *Column, raw string) (kedge.Value, error) {
+	if !kedge.ValidDecimal(raw) {
+		return kedge.Value{}, misfit("a number of too many digits", c)
+	}
+	return kedge.Decimal(raw), nil
+}
+
+func floatValue(c *Column, raw string) (kedge.Value, error) {
+	f, err := strconv.ParseFloat(raw, 64)
+	if err != nil {
+		return kedge.Value{}, misfit("a number out of range", c)
+	}
+	return kedge.Float(f), nil
+}
+
+// guidValue checks the form 8-4-4-4-12 and makes letters lower case.
+func guidValue(c *Column, s string) (kedge.Value, error) {
+	if !isGUID(s) {
+		return kedge.Value{}, misfit("a JSON string", c)
+	}
+	return kedge.String(strings.ToLower(s)), nil
+}
+
+func isGUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			if s[i] != '-' {
+				return false
+			}
+		} else if hexValue(s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// parseBinary reads base64 or base64url, padded or not.
+func parseBinary(s string) (string, bool) {
+	s = strings.TrimRight(s, "=")
+	enc := base64.RawURLEncoding
+	if strings.ContainsAny(s, "+/") {
+		enc = base64.RawStdEncoding
+	}
+	if strings.ContainsAny(s, "\r\n") { // the decoder would ignore them
+		return "", false
+	}
+	b, err := enc.DecodeString(s)
+	return string(b), err == nil
+}
