@@ -165,3 +165,25 @@ func (s *Syncer) DropQuarantine(ctx context.Context, ids []string, by string) (i
 	}
 	return res.RowsAffected()
 }
+
+// QuarantinedIn returns the ids of open rows by integration: those of ids, or
+// all of one integration, or all.
+func (s *Syncer) QuarantinedIn(ctx context.Context, ids []string, integration string) (map[string][]string, error) {
+	var rows []struct{ ID, Integration string }
+	q := s.store.DB().NewSelect().TableExpr("integration_quarantine AS q").ColumnExpr("q.id, e.integration").
+		Join("JOIN integration_entity AS e ON e.id = q.ent").Where("q.state = 'open'").OrderExpr("q.id")
+	if len(ids) > 0 {
+		q = q.Where("q.id IN "+s.unpack(), jsonTexts(ids))
+	}
+	if integration != "" {
+		q = q.Where("e.integration = ?", integration)
+	}
+	if err := q.Scan(ctx, &rows); err != nil {
+		return nil, err
+	}
+	found := map[string][]string{}
+	for _, r := range rows {
+		found[r.Integration] = append(found[r.Integration], r.ID)
+	}
+	return found, nil
+}

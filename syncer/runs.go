@@ -58,8 +58,8 @@ type Status struct {
 	Integration string     `json:"integration"`
 	LastRun     *RunInfo   `json:"lastRun,omitempty"`
 	OldestAt    *time.Time `json:"oldestAnchor,omitempty"` // when the entity that is furthest behind was last read
-	Quarantine  int        `json:"quarantine"`
-	Deletes     int        `json:"pendingDeletes"`
+	Quarantine  int64      `json:"quarantine"`
+	Deletes     int64      `json:"pendingDeletes"`
 	Records     int64      `json:"records"`
 }
 

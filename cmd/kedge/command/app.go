@@ -1,0 +1,243 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/cmd/kedge/config"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/connectors/memory"
+	"github.com/kedge-sync/kedge/connectors/odata"
+	"github.com/kedge-sync/kedge/connectors/sqltable"
+	"github.com/kedge-sync/kedge/internal/httpclient"
+	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/syncer"
+)
+
+// An app is what the commands share: the flags, and what is opened on first
+// use.
+type app struct {
+	configPath string
+	output     string
+	json       bool
+	noMigrate  bool
+	prompt     bool // a person may be asked to sign in
+
+	cfg      *config.Config
+	store    *store.Store
+	syncer   *syncer.Syncer
+	progress func(syncer.Progress)
+}
+
+// registry returns the kinds of systems that kedge knows. A new kind is one
+// line here.
+func registry() *connectors.Registry {
+	return connectors.NewRegistry(
+		memory.Kind(),
+		odata.Kind(),
+		sqltable.Kind(),
+	)
+}
+
+// migrations are the steps that make kedge's own tables.
+func migrations() []store.Migration {
+	return slices.Concat(store.Migrations(), connectionMigrations(), syncer.Migrations())
+}
+
+// config reads the configuration, once.
+func (a *app) config() (*config.Config, error) {
+	if a.cfg == nil {
+		cfg, err := config.Load(a.configPath)
+		if err != nil {
+			return nil, usage(err)
+		}
+		a.cfg = cfg
+	}
+	return a.cfg, nil
+}
+
+// open opens the database and brings it up to date, once.
+func (a *app) open(ctx context.Context) (*store.Store, error) {
+	if a.store != nil {
+		return a.store, nil
+	}
+	cfg, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := cfg.KeyRing()
+	if err != nil {
+		return nil, usage(err)
+	}
+	s, err := store.Open(ctx, cfg.Store.DSN, &store.Options{LeaseTTL: time.Duration(cfg.Store.LeaseTTL), Keys: keys})
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	a.store = s
+	if !a.noMigrate {
+		_, err = s.Migrate(ctx, migrations())
+		return s, err
+	}
+	pending, err := s.Pending(ctx, migrations())
+	if err == nil && len(pending) > 0 {
+		err = fmt.Errorf("the database lacks %d migrations (%s); run \"kedge migrate\"", len(pending), strings.Join(pending, ", "))
+	}
+	return s, err
+}
+
+func (a *app) close() {
+	if a.store != nil {
+		// Everything that matters was committed.
+		_ = a.store.Close()
+	}
+}
+
+// sync returns the syncer, with the integrations of the config up to date.
+func (a *app) sync(ctx context.Context) (*syncer.Syncer, error) {
+	if a.syncer != nil {
+		return a.syncer, nil
+	}
+	s, err := a.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keep := a.cfg.Sync.Keep
+	a.syncer = syncer.New(syncer.Options{
+		Store:       s,
+		Connect:     a.connect,
+		OwnDatabase: a.isOwnDatabase,
+		Limits: syncer.Limits{
+			CommitRows: a.cfg.Sync.CommitRows, ParallelEntities: a.cfg.Sync.ParallelEntities, HashSkipMaxRows: a.cfg.Sync.HashSkipMaxRows,
+			KeepLog: time.Duration(keep.Log), KeepQuarantine: time.Duration(keep.Quarantine), KeepTombstones: time.Duration(keep.Tombstones),
+		},
+		Logger:   a.logger(),
+		Progress: func(p syncer.Progress) { a.progress(p) },
+	})
+	if a.progress == nil {
+		a.progress = func(syncer.Progress) {}
+	}
+	return a.syncer, a.importMappings(ctx)
+}
+
+// importMappings stores the mappings that the config names, where they changed.
+func (a *app) importMappings(ctx context.Context) error {
+	for _, in := range a.cfg.Integrations {
+		src, err := os.ReadFile(in.Mapping)
+		if err != nil {
+			return usagef("integration %s: mapping: %v", in.Name, err)
+		}
+		_, err = a.syncer.Save(ctx, syncer.Integration{
+			Name: in.Name, External: in.External, Local: in.Local, Source: in.Mapping, YAML: string(src), Author: "config",
+		})
+		if err != nil {
+			return usage(err)
+		}
+	}
+	return nil
+}
+
+// connect opens a connection of the config, or one that a command made.
+func (a *app) connect(ctx context.Context, name, integration string) (*connectors.Conn, error) {
+	cfg, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	block, ok := cfg.Connections[name]
+	if !ok {
+		stored, err := a.storedConnection(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		block = *stored
+	}
+	env := connectors.Env{
+		Name: name, Consumer: integration, Store: a.store, Logger: a.logger(), Now: time.Now,
+		HTTP: func(o httpclient.Options) (*httpclient.Client, error) { return httpclient.New(a.withEgress(name, o)) },
+	}
+	if a.store != nil && len(cfg.Keys) > 0 {
+		env.State = a.store.State(name)
+	}
+	if a.prompt {
+		env.Prompt = a.showDeviceCode(name)
+	}
+	conn, err := registry().Open(ctx, block.Kind, block.Block, env, nil)
+	if kedge.KindOf(err) == kedge.Invalid {
+		return nil, usage(placed(cfg, err))
+	}
+	return conn, err
+}
+
+// placed gives each line of an error about a connection's block its place in
+// the config.
+func placed(cfg *config.Config, err error) error {
+	var lines []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		lines = append(lines, cfg.At(line).Error())
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+// withEgress adds what the config says for all outgoing requests.
+func (a *app) withEgress(name string, o httpclient.Options) httpclient.Options {
+	e := a.cfg.Egress
+	o.Name, o.UserAgent, o.Logger = name, "kedge/"+Version, a.logger()
+	for _, n := range e.Allow {
+		if p, err := netip.ParsePrefix(n); err == nil { // checked when the config was read
+			o.Egress = append(o.Egress, p)
+		}
+	}
+	if u, err := url.Parse(e.Proxy); err == nil && e.Proxy != "" {
+		o.Proxy = u
+	}
+	if addr, err := netip.ParseAddr(e.Bind); err == nil {
+		o.Bind = addr
+	}
+	return o
+}
+
+// isOwnDatabase tells whether a connection's tables lie in kedge's database.
+func (a *app) isOwnDatabase(name string) bool {
+	c, ok := a.cfg.Connections[name]
+	return ok && c.Kind == "sqltable" && sqltable.IsOwn(c.Block)
+}
+
+func (a *app) showDeviceCode(connection string) httpclient.DevicePrompt {
+	return func(ctx context.Context, code httpclient.DeviceCode) error {
+		fmt.Fprintln(os.Stderr, code.String())
+		if a.syncer == nil {
+			return nil
+		}
+		return a.syncer.LogConnection(ctx, connection, "sign_in", code.String())
+	}
+}
+
+func (a *app) logger() *slog.Logger {
+	level := slog.LevelWarn
+	if a.cfg != nil && a.cfg.Log.Level != "" {
+		// The config was checked; an unknown level keeps the default.
+		_ = level.UnmarshalText([]byte(a.cfg.Log.Level))
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if a.cfg != nil && a.cfg.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+}
+
+// user names who runs a command, for the log.
+func user() string {
+	if u := os.Getenv("USER"); u != "" {
+		return u
+	}
+	return filepath.Base(os.Args[0])
+}

@@ -1,0 +1,294 @@
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+)
+
+func rawJSON(text string) json.RawMessage { return json.RawMessage(text) }
+
+func (a *app) connectionsCommand() *cobra.Command {
+	return group("connections", "List, test and describe the systems that kedge talks to",
+		a.connectionsList(), a.connectionsTest(), a.connectionsSchema(), a.connectionsLogin())
+}
+
+func (a *app) connectionsList() *cobra.Command {
+	var kinds bool
+	c := &cobra.Command{
+		Use: "list", Short: "List connections, or with --kinds the kinds there are", Args: cobra.NoArgs,
+		Example: examples("kedge connections list", "kedge connections list --kinds"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			type row struct {
+				Name  string `json:"name"`
+				Kind  string `json:"kind,omitempty"`
+				Title string `json:"title,omitempty"`
+				From  string `json:"from,omitempty"`
+			}
+			rows := []row{}
+			if kinds {
+				for _, k := range registry().Kinds() {
+					rows = append(rows, row{Name: k.Name, Title: k.Title})
+				}
+				return a.print(cmd.OutOrStdout(), rows, func(w io.Writer) {
+					g := newGrid(w, "KIND", "WHAT")
+					for _, r := range rows {
+						g.row(r.Name, r.Title)
+					}
+					g.end()
+				})
+			}
+			if _, err := a.open(cmd.Context()); err != nil {
+				return err
+			}
+			for _, name := range slices.Sorted(maps.Keys(a.cfg.Connections)) {
+				rows = append(rows, row{Name: name, Kind: a.cfg.Connections[name].Kind, From: "file"})
+			}
+			stored, err := a.storedConnections(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, s := range stored {
+				rows = append(rows, row{Name: s.Name, Kind: s.Kind, From: "database"})
+			}
+			return a.print(cmd.OutOrStdout(), rows, func(w io.Writer) {
+				g := newGrid(w, "CONNECTION", "KIND", "FROM")
+				for _, r := range rows {
+					g.row(r.Name, r.Kind, r.From)
+				}
+				g.end()
+			})
+		},
+	}
+	c.Flags().BoolVar(&kinds, "kinds", false, "list the kinds of systems instead")
+	return c
+}
+
+// A testReport is what "connections test" found.
+type testReport struct {
+	Connection string                        `json:"connection"`
+	Account    *connectors.Account           `json:"account,omitempty"`
+	Entities   int                           `json:"entities"`
+	Proofs     map[string][]connectors.Proof `json:"proofs,omitempty"`
+}
+
+func (a *app) connectionsTest() *cobra.Command {
+	var entity string
+	c := &cobra.Command{
+		Use: "test NAME", Short: "Prove that a connection works and what it can do", Args: cobra.ExactArgs(1),
+		Long:    "Signs in, reads the metadata and asks the system to prove for one entity how it pages, how changes are found and what its filters can do. It only reads.",
+		Example: examples("kedge connections test crm", "kedge connections test crm --entity customers --json"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			report, err := a.testConnection(cmd, args[0], entity)
+			if err != nil {
+				if a.syncer != nil {
+					if logErr := a.syncer.LogConnection(cmd.Context(), args[0], "test_failed", err.Error()); logErr != nil {
+						return errors.Join(err, logErr)
+					}
+				}
+				return fmt.Errorf("connection %q: %w", args[0], err)
+			}
+			return a.print(cmd.OutOrStdout(), report, func(w io.Writer) { showReport(w, report) })
+		},
+	}
+	c.Flags().StringVar(&entity, "entity", "", "the entity to prove; default: the first one that has a key")
+	return c
+}
+
+func (a *app) testConnection(cmd *cobra.Command, name, entity string) (*testReport, error) {
+	ctx := cmd.Context()
+	a.prompt = true
+	s, err := a.sync(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := a.connect(ctx, name, "")
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	report := &testReport{Connection: name, Proofs: map[string][]connectors.Proof{}}
+	account, err := conn.Probe(ctx)
+	if err != nil && kedge.KindOf(err) != kedge.Unsupported {
+		return nil, err
+	}
+	if err == nil {
+		report.Account = &account
+	}
+	schema, err := conn.Schema(ctx)
+	if err != nil {
+		return nil, err
+	}
+	report.Entities = len(schema.Entities)
+	if entity == "" {
+		i := slices.IndexFunc(schema.Entities, func(e kedge.Entity) bool { return len(e.Key) > 0 })
+		if i >= 0 {
+			entity = schema.Entities[i].Name
+		}
+	}
+	if checker, ok := conn.Driver().(connectors.Checker); ok && entity != "" {
+		if report.Proofs[entity], err = checker.Check(ctx, entity); err != nil {
+			return nil, err
+		}
+	}
+	return report, s.LogConnection(ctx, name, "test", "the connection works")
+}
+
+func showReport(w io.Writer, r *testReport) {
+	fmt.Fprintf(w, "connection %s works: %d entities\n", r.Connection, r.Entities)
+	if acc := r.Account; acc != nil {
+		for label, text := range map[string]string{"user": acc.User, "organization": acc.Organization, "version": acc.Version} {
+			if text != "" {
+				fmt.Fprintf(w, "%s: %s\n", label, text)
+			}
+		}
+		for _, f := range acc.Features {
+			fmt.Fprintln(w, "feature: "+f)
+		}
+		for _, p := range acc.Problems {
+			fmt.Fprintln(w, "problem: "+p)
+		}
+	}
+	for entity, proofs := range r.Proofs {
+		fmt.Fprintf(w, "\nentity %s\n", entity)
+		g := newGrid(w, "CHECK", "OK", "RESULT", "WHY")
+		for _, p := range proofs {
+			ok := "yes"
+			if !p.OK {
+				ok = "no"
+			}
+			g.row(p.Name, ok, p.Result, p.Reason)
+		}
+		g.end()
+	}
+}
+
+func (a *app) connectionsSchema() *cobra.Command {
+	c := &cobra.Command{
+		Use: "schema NAME [ENTITY]", Short: "List the entities and fields of a system", Args: cobra.RangeArgs(1, 2),
+		Example: examples("kedge connections schema crm", "kedge connections schema crm customers --json"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := a.sync(cmd.Context())
+			if err != nil {
+				return err
+			}
+			schema, err := s.SchemaOf(cmd.Context(), args[0], "")
+			if err != nil {
+				return err
+			}
+			entities := schema.Entities
+			if len(args) == 2 {
+				e := schema.Entity(args[1])
+				if e == nil {
+					return fmt.Errorf("connection %q has no entity %q", args[0], args[1])
+				}
+				entities = []kedge.Entity{*e}
+			}
+			return a.print(cmd.OutOrStdout(), entitiesJSON(entities), func(w io.Writer) { showEntities(w, entities) })
+		},
+	}
+	return c
+}
+
+func showEntities(w io.Writer, entities []kedge.Entity) {
+	if len(entities) != 1 {
+		g := newGrid(w, "ENTITY", "KEY", "FIELDS", "CHANGES ARE FOUND BY")
+		for _, e := range entities {
+			g.row(e.Name, strings.Join(e.Key, ", "), len(e.Fields), tracking(e))
+		}
+		g.end()
+		return
+	}
+	e := entities[0]
+	fmt.Fprintf(w, "entity %s, key %s, changes are found by %s\n", e.Name, strings.Join(e.Key, ", "), tracking(e))
+	g := newGrid(w, "FIELD", "TYPE", "NATIVE", "NULL", "LOOKUP")
+	for _, f := range e.Fields {
+		var targets []string
+		for _, l := range f.Lookup {
+			targets = append(targets, l.Entity)
+		}
+		g.row(f.Name, fieldType(f), f.NativeType, f.Nullable, strings.Join(targets, ", "))
+	}
+	g.end()
+}
+
+func tracking(e kedge.Entity) string {
+	switch {
+	case e.Tracking != "":
+		return e.Tracking
+	case e.Delta:
+		return "anchor"
+	}
+	return "full reads"
+}
+
+func fieldType(f kedge.Field) string {
+	t := f.Type.String()
+	if f.Format != kedge.FormatNone {
+		t = string(f.Format)
+	}
+	if f.MaxLength > 0 {
+		t += fmt.Sprintf("(%d)", f.MaxLength)
+	}
+	return t
+}
+
+// entitiesJSON is the documented form of entities.
+func entitiesJSON(entities []kedge.Entity) []map[string]any {
+	out := []map[string]any{}
+	for _, e := range entities {
+		fields := []map[string]any{}
+		for _, f := range e.Fields {
+			m := map[string]any{"name": f.Name, "type": f.Type.String(), "nullable": f.Nullable}
+			for k, v := range map[string]string{"title": f.Title, "format": string(f.Format), "native": f.NativeType} {
+				if v != "" {
+					m[k] = v
+				}
+			}
+			if f.MaxLength > 0 {
+				m["maxLength"] = f.MaxLength
+			}
+			if f.ReadOnly || f.Computed {
+				m["readOnly"] = true
+			}
+			if len(f.Enum) > 0 {
+				m["enum"] = f.Enum
+			}
+			var lookup []map[string]string
+			for _, l := range f.Lookup {
+				lookup = append(lookup, map[string]string{"entity": l.Entity, "field": l.Field})
+			}
+			if lookup != nil {
+				m["lookup"] = lookup
+			}
+			fields = append(fields, m)
+		}
+		out = append(out, map[string]any{"name": e.Name, "title": e.Title, "key": notNil(e.Key), "version": e.Version, "tracking": tracking(e),
+			"full": e.Full, "delta": e.Delta, "deletes": e.Deletes, "fields": fields})
+	}
+	return out
+}
+
+func (a *app) connectionsLogin() *cobra.Command {
+	return &cobra.Command{
+		Use: "login NAME", Short: "Sign in by device code, and keep the tokens sealed", Args: cobra.ExactArgs(1),
+		Example: examples("kedge connections login bc"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			report, err := a.testConnection(cmd, args[0], "")
+			if err != nil {
+				return fmt.Errorf("connection %q: %w", args[0], err)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "signed in to %s\n", report.Connection)
+			return err
+		},
+	}
+}

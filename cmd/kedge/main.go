@@ -1,0 +1,50 @@
+// Command kedge keeps systems in step that were never built to share records:
+// it runs the integrations of a config file, shows what became of every
+// record, and never forgets how far it got.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+
+	"github.com/kedge-sync/kedge/cmd/kedge/command"
+)
+
+func main() {
+	os.Exit(run())
+}
+
+// run executes the command line and returns the exit code.
+func run() int {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go interrupts(stop)
+	root := command.New()
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	code := command.ExitCode(err)
+	if !errors.Is(err, command.ErrShown) {
+		fmt.Fprintln(os.Stderr, "kedge: "+err.Error())
+	}
+	return code
+}
+
+// interrupts stops the work at the first signal, after the page it is at, and
+// the process at the second. Neither loses anything.
+func interrupts(stop context.CancelFunc) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	<-signals
+	fmt.Fprintln(os.Stderr, "kedge: stopping after the current page; the next run goes on from there. Press Ctrl-C again to stop at once; nothing is lost by that either.")
+	stop()
+	<-signals
+	os.Exit(1)
+}
+
