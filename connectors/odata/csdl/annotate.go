@@ -55,8 +55,8 @@ func (b *builder) owners(path string) []string {
 
 func (d *document) containerHints(m *Model, c *container) {
 	at := []string{c.name}
-	m.Batch.Supported = cmpHint(d.hint(at, capabilities+"BatchSupport", "Supported"), d.hint(at, capabilities+"BatchSupported", ""))
-	m.Batch.ContinueOnError = cmpHint(d.hint(at, capabilities+"BatchSupport", "ContinueOnErrorSupported"),
+	m.Batch.Supported = firstHint(d.hint(at, capabilities+"BatchSupport", "Supported"), d.hint(at, capabilities+"BatchSupported", ""))
+	m.Batch.ContinueOnError = firstHint(d.hint(at, capabilities+"BatchSupport", "ContinueOnErrorSupported"),
 		d.hint(at, capabilities+"BatchContinueOnErrorSupported", ""))
 	if v := d.find(capabilities+"BatchSupport", at...); v != nil {
 		m.Batch.Formats = v.field("SupportedFormats").paths()
@@ -67,7 +67,7 @@ func (d *document) containerHints(m *Model, c *container) {
 	m.KeyAsSegment = d.hint(at, capabilities+"KeyAsSegmentSupported", "")
 }
 
-func cmpHint(a, b Hint) Hint {
+func firstHint(a, b Hint) Hint {
 	if a != Unsaid {
 		return a
 	}
@@ -138,6 +138,10 @@ func (b *builder) annotate(p *Property, name string, chain []*typeDef) {
 	p.Title = b.title(name, at)
 	p.Computed = b.doc.hint(at, core+"Computed", "") == Yes
 	p.Immutable = b.doc.hint(at, core+"Immutable", "") == Yes
+	if slices.Contains(b.out.Hints.NotUpdatable, p.Path) {
+		p.Immutable = true
+		p.ReadOnly = slices.Contains(b.out.Hints.NotInsertable, p.Path)
+	}
 	if v := b.doc.find(core+"Permissions", at...); v != nil && !v.dynamic {
 		switch v.text {
 		case "Read", "1":

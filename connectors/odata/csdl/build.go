@@ -24,20 +24,18 @@ func (d *document) model() (*Model, error) {
 	}
 	m.Container = c.name
 	d.containerHints(m, c)
+	m.sets = d.index(c)
 	total := 0
-	for _, in := range d.inherited(c) {
+	for _, in := range m.sets.all {
 		t := d.typeOf(in.typ)
 		if t == nil || t.kind != entityType {
 			d.notice("set %s is left out: entity type %s is not in the metadata", in.name, d.qualify(in.typ))
 			continue
 		}
-		if slices.ContainsFunc(m.Sets, func(s Set) bool { return s.Name == in.name }) {
-			d.notice("set %s is there twice; the second is left out", in.name)
-			continue
-		}
-		b := builder{doc: d, container: c, in: in, types: d.chain(t)}
-		m.Sets = append(m.Sets, b.set())
-		if total += len(b.out.Properties); total > maxProperties {
+		b := builder{doc: d, sets: m.sets, container: c, in: in, types: d.chain(t), at: map[string]int{}}
+		s := b.set()
+		m.Sets = append(m.Sets, s)
+		if total += len(s.Properties) + len(s.Navigations); total > maxProperties {
 			return nil, &kedge.Error{Op: "csdl.Parse", Kind: kedge.TooLarge, Err: fmt.Errorf("entity sets have more than %d properties", maxProperties)}
 		}
 	}
@@ -55,18 +53,32 @@ func (d *document) notice(format string, args ...any) {
 	d.notices = append(d.notices, fmt.Sprintf(format, args...))
 }
 
-// inherited returns the sets of c and of the containers that it extends.
-func (d *document) inherited(c *container) []entitySet {
-	sets := slices.Clone(c.sets)
+// A setIndex finds the sets of a container, its own and inherited ones.
+type setIndex struct {
+	all    []*entitySet
+	byName map[string]*entitySet
+	byType map[string][]*entitySet // by qualified name
+}
+
+func (d *document) index(c *container) *setIndex {
+	x := &setIndex{byName: map[string]*entitySet{}, byType: map[string][]*entitySet{}}
 	for range MaxDepth {
-		i := slices.IndexFunc(d.containers, func(o *container) bool { return c.extends != "" && o.name == d.qualify(c.extends) })
+		for i := range c.sets {
+			s := &c.sets[i]
+			if s.name == "" || x.byName[s.name] != nil {
+				d.notice("set %s is left out: it has no name of its own", s.name)
+				continue
+			}
+			x.all, x.byName[s.name] = append(x.all, s), s
+			x.byType[d.qualify(s.typ)] = append(x.byType[d.qualify(s.typ)], s)
+		}
+		i := slices.IndexFunc(d.containers, func(o *container) bool { return c.extends != "" && o != c && o.name == d.qualify(c.extends) })
 		if i < 0 {
 			break
 		}
 		c = d.containers[i]
-		sets = append(sets, c.sets...)
 	}
-	return sets
+	return x
 }
 
 // Cast returns the set with the properties of a type derived from its own, as
@@ -80,11 +92,9 @@ func (m *Model) Cast(s *Set, typeName string) (*Set, error) {
 	if !slices.ContainsFunc(chain, func(b *typeDef) bool { return b.name == s.TypeName }) {
 		return nil, &kedge.Error{Op: "csdl.Cast", Kind: kedge.Invalid, Entity: s.Name, Err: fmt.Errorf("%s is not derived from %s", t.name, s.TypeName)}
 	}
-	c := m.doc.containers[0]
-	sets := m.doc.inherited(c)
-	in := sets[slices.IndexFunc(sets, func(e entitySet) bool { return e.name == s.Name })]
 	d := *m.doc // so that notices of the cast do not change the model's
-	b := builder{doc: &d, container: c, in: in, types: chain}
+	d.notices = nil
+	b := builder{doc: &d, sets: m.sets, container: d.containers[0], in: m.sets.byName[s.Name], types: chain, at: map[string]int{}}
 	cast := b.set()
 	return &cast, nil
 }
@@ -92,9 +102,11 @@ func (m *Model) Cast(s *Set, typeName string) (*Set, error) {
 // A builder makes one set.
 type builder struct {
 	doc       *document
+	sets      *setIndex
 	container *container
-	in        entitySet
-	types     []*typeDef // of the set, the most general one first
+	in        *entitySet
+	types     []*typeDef     // of the set, the most general one first
+	at        map[string]int // positions of properties, by path
 	out       Set
 }
 
@@ -124,8 +136,7 @@ func (b *builder) set() Set {
 // key checks that each key property is there.
 func (b *builder) key() {
 	for _, path := range b.out.Key {
-		p := b.out.Property(path)
-		if p == nil || p.Complex {
+		if p := b.property(path); p == nil || p.Complex || p.WriteOnly {
 			b.doc.notice("set %s is read-only: key property %s is not a readable property", b.in.name, path)
 			b.out.Key = nil
 			return
@@ -135,6 +146,14 @@ func (b *builder) key() {
 		b.out.Key = nil
 		b.doc.notice("set %s is read-only: its type has no key", b.in.name)
 	}
+}
+
+// property returns the property with that path, or nil.
+func (b *builder) property(path string) *Property {
+	if i, ok := b.at[path]; ok && i != noProperty {
+		return &b.out.Properties[i]
+	}
+	return nil
 }
 
 // properties adds those that t declares, under prefix. within are the complex
@@ -154,8 +173,13 @@ func (b *builder) properties(prefix string, t *typeDef, chain []*typeDef, within
 		if p.ReadOnly && p.WriteOnly {
 			continue // no permission at all
 		}
+		if _, twice := b.at[p.Path]; twice || in.name == "" {
+			b.doc.notice("set %s: property %s is left out: it has no name of its own", b.in.name, p.Path)
+			continue
+		}
 		parts := complex != nil && b.flattens(p.Path, complex, within)
 		p.Parts = parts
+		b.at[p.Path] = len(b.out.Properties)
 		b.out.Properties = append(b.out.Properties, p)
 		if !parts {
 			continue

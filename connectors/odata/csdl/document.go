@@ -1,6 +1,7 @@
 package csdl
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -191,9 +192,10 @@ func (d *document) typeOf(name string) *typeDef { return d.types[d.qualify(name)
 // chain returns t and its base types, the most general one first.
 func (d *document) chain(t *typeDef) []*typeDef {
 	var chain []*typeDef
-	for ; t != nil && len(chain) < MaxDepth; t = d.typeOf(t.base) {
-		chain = append([]*typeDef{t}, chain...)
+	for ; t != nil && len(chain) < MaxDepth && !slices.Contains(chain, t); t = d.typeOf(t.base) {
+		chain = append(chain, t)
 	}
+	slices.Reverse(chain)
 	return chain
 }
 

@@ -11,8 +11,11 @@ import (
 // deleted. Complex properties are there in parts where they have any. The
 // caller sets the rest.
 //
-// A single-valued navigation without constraint, whose target set and key are
-// known, becomes a read-only field "Navigation/Key".
+// The dependent property of a referential constraint is a lookup. It counts as
+// writable even if the property is read-only, because it can be set by binding
+// the navigation; [Property.ReadOnly] tells which way is needed. A single-valued
+// navigation without constraint, whose target set and key are known, becomes a
+// read-only field "Navigation/Key".
 func (m *Model) Entity(s *Set) kedge.Entity {
 	e := kedge.Entity{Name: s.Name, Title: s.Title, Key: s.Key}
 	at := make(map[string]int, len(s.Properties))
@@ -33,7 +36,8 @@ func (m *Model) Entity(s *Set) kedge.Entity {
 			e.Fields = append(e.Fields, m.navigationFields(n, at)...)
 		}
 		for _, c := range n.Constraints {
-			if j, ok := at[c.Property]; ok {
+			if j, ok := at[c.Property]; ok && j >= 0 {
+				e.Fields[j].ReadOnly = false
 				e.Fields[j].Lookup = append(e.Fields[j].Lookup, kedge.LookupTarget{Entity: n.Target, Field: c.Referenced, Navigation: n.Name})
 			}
 		}
@@ -72,6 +76,7 @@ func (m *Model) navigationFields(n *Navigation, at map[string]int) []kedge.Field
 		if _, taken := at[name]; taken || p == nil || p.Complex {
 			return nil
 		}
+		at[name] = -1 // not a lookup by constraint
 		f := p.Field()
 		f.Name, f.Title, f.Nullable = name, "", n.Nullable
 		f.ReadOnly, f.Computed, f.Immutable = true, false, false

@@ -4,6 +4,11 @@ import "strings"
 
 // navigation adds a navigation property that t declares.
 func (b *builder) navigation(t *typeDef, in *navigation) {
+	if _, taken := b.at[in.name]; taken || in.name == "" {
+		b.doc.notice("set %s: navigation %s is left out: it has no name of its own", b.in.name, in.name)
+		return
+	}
+	b.at[in.name] = noProperty
 	n := Navigation{Name: in.name, TargetType: b.doc.qualify(in.typ), Collection: in.many, Nullable: in.nullable || in.many}
 	target := b.doc.types[n.TargetType]
 	if target != nil && target.kind == entityType {
@@ -29,6 +34,9 @@ func (b *builder) navigation(t *typeDef, in *navigation) {
 	b.out.Navigations = append(b.out.Navigations, n)
 }
 
+// noProperty is the position of a name that is taken by a navigation.
+const noProperty = -1
+
 func (b *builder) oddConstraint(n *Navigation, why string) {
 	b.doc.notice("set %s: a referential constraint of %s is left out: %s", b.in.name, n.Name, why)
 }
@@ -38,13 +46,13 @@ func (b *builder) odd(c Constraint, n *Navigation, target *typeDef) string {
 	if n.Collection {
 		return "the navigation is a collection"
 	}
-	own := b.out.Property(c.Property)
+	own := b.property(c.Property)
 	switch {
 	case target == nil:
 		return "its type is not in the metadata"
 	case own != nil && !own.Complex && b.doc.declares(target, c.Referenced):
 		return ""
-	case b.out.Property(c.Referenced) != nil && b.doc.declares(target, c.Property):
+	case b.property(c.Referenced) != nil && b.doc.declares(target, c.Property):
 		return "it is the wrong way round"
 	}
 	return "it names a property that does not exist"
@@ -74,20 +82,14 @@ func (b *builder) target(name, typ string) string {
 		if c, rest, ok := strings.Cut(set, "/"); ok && b.doc.qualify(c) == b.container.name {
 			set = rest
 		}
-		if b.doc.hasSet(b.container, set) {
+		if b.sets.byName[set] != nil {
 			return set
 		}
 	}
-	found := ""
-	for _, s := range b.doc.inherited(b.container) {
-		if b.doc.qualify(s.typ) == typ {
-			if found != "" {
-				return ""
-			}
-			found = s.name
-		}
+	if of := b.sets.byType[typ]; len(of) == 1 {
+		return of[0].name
 	}
-	return found
+	return ""
 }
 
 // isCast reports whether path is "Ns.Type/Name" with a type of the set.
@@ -96,15 +98,6 @@ func (b *builder) isCast(path string) bool {
 	for _, t := range b.types {
 		if b.doc.qualify(head) == t.name {
 			return strings.Count(path, "/") == 1
-		}
-	}
-	return false
-}
-
-func (d *document) hasSet(c *container, name string) bool {
-	for _, s := range d.inherited(c) {
-		if s.name == name {
-			return true
 		}
 	}
 	return false

@@ -23,8 +23,8 @@ const MaxFlatten = 3
 
 // Limits on what a hostile document can make of few bytes.
 const (
-	maxSetProperties = 5000      // of one set; beyond, complex properties are not flattened
-	maxProperties    = 1_000_000 // of all sets
+	maxSetProperties = 5000    // of one set; beyond, complex properties are not flattened
+	maxProperties    = 500_000 // of all sets, navigations included
 )
 
 // A Model is what a metadata document says. It is immutable once parsed.
@@ -38,7 +38,8 @@ type Model struct {
 	// KeyAsSegment says whether Set/key works besides Set(key).
 	KeyAsSegment Hint
 
-	doc *document // for Cast
+	doc  *document // for Cast
+	sets *setIndex
 }
 
 // A Hint is what an annotation says about an ability, if there is one.
@@ -51,6 +52,9 @@ const (
 	Yes
 	No
 )
+
+// String returns "unsaid", "yes" or "no".
+func (h Hint) String() string { return [...]string{"unsaid", "yes", "no"}[min(h, No)] }
 
 // Or returns whether h is Yes, or otherwise if nothing is said.
 func (h Hint) Or(otherwise bool) bool {

@@ -11,7 +11,7 @@ import (
 
 // Parse reads a metadata document: JSON if its first byte that is not white
 // space is "{", else XML. Errors have kind Invalid, or TooLarge if the entity
-// sets have more than a million properties.
+// sets have more than 500,000 properties.
 func Parse(body []byte) (*Model, error) {
 	body = bytes.TrimLeft(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), " \t\r\n")
 	read := readXML
