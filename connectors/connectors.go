@@ -209,3 +209,17 @@ type Named struct {
 	Name  string
 	Value kedge.Value
 }
+
+// A FilterExplainer tells which part of a filter its system evaluates, for
+// "kedge filter explain".
+type FilterExplainer interface {
+	// ExplainFilter returns the pushed part in the languages the driver
+	// renders, and whether it is the whole filter. f is bound to the entity.
+	ExplainFilter(ctx context.Context, entity string, f *filter.Expr) (r []FilterRendering, exact bool, err error)
+}
+
+// A FilterRendering is the part of a filter that a system evaluates.
+type FilterRendering struct {
+	Language string `json:"language"` // "odata", "sqlite", "postgres"
+	Text     string `json:"text"`     // "" if nothing is pushed; values may be shown as ?
+}
