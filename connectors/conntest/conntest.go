@@ -85,9 +85,9 @@ type Fault struct {
 	Text       string        // part of the words in the answer that are meant for people
 }
 
-// Secreter is implemented by systems with credentials: the texts that must
-// never be seen in an error.
+// A Secreter has credentials that its drivers use.
 type Secreter interface {
+	// Secrets returns the texts that must never be seen in an error.
 	Secrets() []string
 }
 
@@ -100,7 +100,7 @@ type check struct {
 
 // checks returns all checks in the order in which they run.
 func checks() []check {
-	return slices.Concat(schemaChecks)
+	return slices.Concat(schemaChecks, pagingChecks, fullChecks, deltaChecks, valueChecks, keyChecks, filterChecks, lifeChecks)
 }
 
 // Run runs all checks as subtests of t.
