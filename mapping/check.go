@@ -46,10 +46,12 @@ func (d *draft) checkEntities() bool {
 		}
 		d.fail(LocalEntityMissing, SideLocal, "", fix, "the local system has no entity %s", e.Local)
 	}
-	if d.ext != nil {
-		d.checkVersion()
+	if len(d.findings) > before {
+		return false
 	}
-	return len(d.findings) == before || len(errorsOf(d.findings)) == 0
+	d.checkVersion()
+	d.checkSupported()
+	return true
 }
 
 func entityNames(s *kedge.Schema) []string {
@@ -179,4 +181,50 @@ func roundTrips(ext, loc kedge.Type) bool {
 	// Text that looks like a number, a date or bytes may be spelled in
 	// several ways; what comes back is one of them.
 	return ext != kedge.TypeString || loc == kedge.TypeString
+}
+
+// lookupText warns about a lookup that is fed from a text although the entity
+// has an identifier for it.
+func (d *draft) lookupText(f *Field, exts []*kedge.Field, loc *kedge.Field) {
+	if len(exts) != 1 || f.Lookup == nil && len(loc.Lookup) == 0 || isIdentifier(d.ext, exts[0]) {
+		return
+	}
+	as := *loc
+	as.Lookup = []kedge.LookupTarget{{}}
+	if s := suggestFor(d.ext, &as); s.External != "" && s.External != exts[0].Name {
+		d.find(Finding{Code: LookupTextField, Severity: SeverityWarning, Side: SideExternal, Field: exts[0].Name, Fix: "map " + s.External + " instead",
+			Message: fmt.Sprintf("%s is a plain %v; a lookup needs the unique identifier, which is %s", exts[0].Name, exts[0].Type, s.External)})
+	}
+}
+
+// conflictAndDeletes checks the fields that the policies name.
+func (d *draft) conflictAndDeletes() {
+	if m := d.rules.Conflict.Modified; m != (NamePair{}) {
+		if f := d.externalField(m.External); f != nil {
+			d.stamp(f, SideExternal)
+		}
+		if f := d.localField(m.Local); f != nil {
+			d.stamp(f, SideLocal)
+		}
+	}
+	deletes := d.rules.Deletes
+	if deletes.Soft.Field == "" {
+		return
+	}
+	loc := d.localField(deletes.Soft.Field)
+	if loc == nil {
+		return
+	}
+	d.typed(deletes.Soft.Value, "deletes.soft.value", loc)
+	if deletes.Upload == DeleteSoft && !slices.ContainsFunc(d.rules.Fields, func(f Field) bool {
+		return !f.Disabled && f.Local == loc.Name && d.rules.direction(&f).Uploads()
+	}) {
+		d.fail(NotInvertible, SideMapping, loc.Name, "map the field in the direction upload", "deletes.upload: soft needs %s to be uploaded, but it is not", loc.Name)
+	}
+}
+
+func (d *draft) stamp(f *kedge.Field, side Side) {
+	if f.Type != kedge.TypeTime {
+		d.fail(TypeIncompatible, side, f.Name, "choose the field with the time of the last change", "%s is %s, but conflict.modified needs a time", f.Name, typeOf(f))
+	}
 }

@@ -112,6 +112,7 @@ func (c *compiler) entity(e *Entity) *draft {
 	d.pairsOfKey()
 	d.alternateKeys()
 	d.filters()
+	d.conflictAndDeletes()
 	d.finish()
 	return d
 }

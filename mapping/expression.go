@@ -226,3 +226,9 @@ func (x *expression) numberResult(n number) (kedge.Value, error) {
 	}
 	return kedge.Decimal(text), nil
 }
+
+// givesText reports whether the results may be texts.
+func (x *expression) givesText() bool {
+	t := x.program.Node().Type()
+	return t == nil || t == reflect.TypeFor[any]() || t == reflect.TypeFor[string]()
+}

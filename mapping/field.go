@@ -24,6 +24,7 @@ func (d *draft) field(f *Field) {
 	if !down {
 		return
 	}
+	d.lookupText(f, exts, loc)
 	local := d.local.at(f.Local)
 	if d.mapsLocal(local) {
 		d.fail(LocalFieldTwice, SideLocal, f.Local, "map it once, or set enabled: false on one of the rules", "%s is mapped twice", f.Local)
@@ -168,6 +169,10 @@ func (d *draft) lookup(f *Field, loc *kedge.Field, local int) {
 		}
 		d.fail(LookupTargetMissing, SideMapping, loc.Name, fix, "lookup entity %s is not in this mapping", f.Lookup.Entity)
 		return
+	}
+	if t.Disabled {
+		d.find(Finding{Code: LookupTargetMissing, Severity: SeverityWarning, Side: SideMapping, Field: loc.Name, Fix: "enable " + t.Name,
+			Message: fmt.Sprintf("lookup entity %s is disabled; only records that were downloaded before are found", t.Name)})
 	}
 	if !d.lookupTypes(f, t, loc) {
 		return

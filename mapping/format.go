@@ -122,7 +122,7 @@ var conflictCodec = shortConflict(object([]key[Conflict]{
 		choice(MergeField, nil, MergeField, MergeRecord), func(c *Conflict) *Merge { return &c.Merge }),
 	keyOf("modified", "Fields with the time of the last change, for newest_wins.", optional(namePairCodec), func(c *Conflict) *NamePair { return &c.Modified }),
 	keyOf("skew", "Times closer than this count as equal.", duration(defaultSkew), func(c *Conflict) *time.Duration { return &c.Skew }),
-}, func() Conflict { return Entity{}.withDefaults().Conflict }, checkConflict))
+}, func() Conflict { return Entity{}.withDefaults().Conflict }, nil))
 
 // optional leaves out an object that is the zero value.
 func optional[T comparable](c codec[T]) codec[T] {
@@ -149,12 +149,6 @@ func shortConflict(c codec[Conflict]) codec[Conflict] {
 	}
 	c.schema = schema{"anyOf": []schema{conflictPolicy.schema, c.schema}}
 	return c
-}
-
-func checkConflict(r *reader, n *node, c *Conflict) {
-	if c.Policy == NewestWins && c.Modified == (NamePair{}) {
-		r.problem(n, `policy newest_wins needs "modified", the fields with the time of the last change`)
-	}
 }
 
 var deleteRule = choice(DeleteRemove, nil, DeleteRemove, DeleteSoft, DeleteUnlink, DeleteIgnore)
@@ -365,6 +359,9 @@ func checkEntity(r *reader, n *node, e *Entity) {
 	primary := slices.ContainsFunc(e.Key, func(p KeyPair) bool { return p.Primary })
 	if primary && slices.ContainsFunc(e.Key, func(p KeyPair) bool { return !p.Primary }) {
 		r.problem(n, "primary must be on all pairs of the key or on none")
+	}
+	if e.comparesStamps() && e.Conflict.Modified == (NamePair{}) {
+		r.problem(n, `newest_wins needs conflict.modified, the fields with the time of the last change`)
 	}
 }
 

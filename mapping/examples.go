@@ -1,0 +1,227 @@
+package mapping
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kedge-sync/kedge"
+)
+
+// MaxExamples is the most examples that one file may hold.
+const MaxExamples = 1000
+
+// An Example is one case of a mapping test: what is downloaded for an external
+// record.
+type Example struct {
+	Name     string
+	Entity   string // name of the mapping entity
+	Update   bool   // the record exists already, so defaults are not filled in
+	External []NamedValue
+	Want     []NamedValue // local fields that are compared; others may be anything
+	Fails    Failure      // instead of Want
+	line     int
+}
+
+// A NamedValue is a value with the name of its field.
+type NamedValue struct {
+	Name  string
+	Value kedge.Value
+}
+
+// A Failure is the expected error of an example.
+type Failure struct {
+	Field string // external field, or the local one of a rule without
+	Code  string // of the FieldError, or "" for any
+}
+
+type exampleFile struct{ tests []Example }
+
+var exampleCodec = object([]key[exampleFile]{
+	keyOf("tests", "Examples.", list(object([]key[Example]{
+		keyOf("name", "What the example shows.", text(0), func(x *Example) *string { return &x.Name }),
+		keyOf("entity", "Name of the mapping entity.", text(0), func(x *Example) *string { return &x.Entity }).must(),
+		keyOf("update", "true: the record exists already.", flag(false), func(x *Example) *bool { return &x.Update }),
+		keyOf("external", "The external record.", namedValues(), func(x *Example) *[]NamedValue { return &x.External }).must(),
+		keyOf("want", "The local record.", namedValues(), func(x *Example) *[]NamedValue { return &x.Want }),
+		keyOf("fails", "The expected error.", optional(object([]key[Failure]{
+			keyOf("field", "Its field.", text(0), func(f *Failure) *string { return &f.Field }).must(),
+			keyOf("code", "Its code.", text(0), func(f *Failure) *string { return &f.Code }),
+		}, func() Failure { return Failure{} }, nil)), func(x *Example) *Failure { return &x.Fails }),
+	}, func() Example { return Example{} }, checkExample), MaxExamples), func(f *exampleFile) *[]Example { return &f.tests }).must(),
+}, func() exampleFile { return exampleFile{} }, nil)
+
+func checkExample(r *reader, n *node, x *Example) {
+	x.line = n.line
+	if (len(x.Want) > 0) == (x.Fails != Failure{}) {
+		r.problem(n, `needs either "want" or "fails"`)
+	}
+}
+
+func namedValues() codec[[]NamedValue] {
+	pairs := valueMap()
+	return codec[[]NamedValue]{
+		read: func(r *reader, n *node) []NamedValue {
+			var out []NamedValue
+			for _, p := range pairs.read(r, n) {
+				out = append(out, NamedValue{p.External, p.Local})
+			}
+			return out
+		},
+		write:  func([]NamedValue) *node { return nil },
+		schema: pairs.schema,
+	}
+}
+
+// ParseExamples reads a file of examples, in YAML or JSON:
+//
+//	tests:
+//	  - {entity: customers, external: {No: C1, Balance: 19.90}, want: {id: C1, balance: "19.90"}}
+//	  - {entity: customers, external: {No: C2, Balance: much}, fails: {field: Balance, code: conversion}}
+func ParseExamples(name string, src []byte) ([]Example, error) {
+	if len(src) > MaxFile {
+		return nil, parseError(name, Problems{{Line: 1, Column: 1, Message: fmt.Sprintf("the file is longer than %d bytes", MaxFile)}})
+	}
+	root, problem := readYAML(src)
+	if problem != nil {
+		return nil, parseError(name, Problems{problem})
+	}
+	r := new(reader)
+	f := exampleCodec.read(r, root)
+	if len(r.problems) > 0 {
+		return nil, parseError(name, r.problems)
+	}
+	return f.tests, nil
+}
+
+// A TestResult is what became of one example.
+type TestResult struct {
+	Name     string
+	Entity   string
+	Line     int // where the example starts
+	Failures []string
+}
+
+// Test downloads each example with p and compares. A lookup is compared by the
+// external key that it names, because no records are read. The texts of
+// failures hold the values of the examples.
+func (p *Plan) Test(examples []Example) []TestResult {
+	out := make([]TestResult, len(examples))
+	for i := range examples {
+		x := &examples[i]
+		out[i] = TestResult{Name: x.Name, Entity: x.Entity, Line: x.line, Failures: p.test(x)}
+	}
+	return out
+}
+
+func (p *Plan) test(x *Example) []string {
+	e := p.entity(x.Entity)
+	if e == nil {
+		if held := p.Held[x.Entity]; len(held) > 0 {
+			return []string{fmt.Sprintf("entity %s is held: %s", x.Entity, held[0].Message)}
+		}
+		return []string{fmt.Sprintf("the mapping has no enabled entity %s", x.Entity)}
+	}
+	src, failures := e.exampleRecord(x)
+	if len(failures) > 0 {
+		return failures
+	}
+	var dst kedge.Record
+	err := e.Download(&dst, src, !x.Update)
+	if failure, failed := err.(*FieldError); failed || x.Fails.Field != "" {
+		return compareFailure(x.Fails, failure)
+	}
+	for _, want := range x.Want {
+		if f := e.compareExample(want, src, &dst); f != "" {
+			failures = append(failures, f)
+		}
+	}
+	return failures
+}
+
+func compareFailure(want Failure, got *FieldError) []string {
+	switch {
+	case got == nil:
+		return []string{fmt.Sprintf("got a record, want an error of field %s", want.Field)}
+	case want.Field != got.Field || want.Code != "" && want.Code != got.Code:
+		return []string{fmt.Sprintf("got error %s of field %s (%v), want %s", got.Code, got.Field, got.Err, strings.TrimSpace(want.Code+" "+want.Field))}
+	}
+	return nil
+}
+
+func (p *Plan) entity(name string) *EntityPlan {
+	for _, layer := range p.Layers {
+		for _, e := range layer {
+			if e.Name == name {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+func (e *EntityPlan) exampleRecord(x *Example) (*kedge.Record, []string) {
+	src := &kedge.Record{Fields: e.ExternalFields, Values: make([]kedge.Value, e.ExternalFields.Len())}
+	var failures []string
+	for _, v := range x.External {
+		f := e.External.Field(v.Name)
+		if f == nil {
+			failures = append(failures, suggestName(fmt.Sprintf("%s has no field %s", e.External.Name, v.Name), v.Name, fieldNames(e.External)))
+			continue
+		}
+		t := newTarget(f)
+		value, err := t.fit(v.Value)
+		if err != nil {
+			// A driver may deliver it all the same: let the plan refuse it.
+			value = v.Value
+		}
+		if i := e.ExternalFields.Index(v.Name); i >= 0 {
+			src.Values[i] = value
+		}
+	}
+	return src, failures
+}
+
+func suggestName(message, word string, names []string) string {
+	if c := closest(word, names); c != "" {
+		return fmt.Sprintf("%s; did you mean %q?", message, c)
+	}
+	return message
+}
+
+func (e *EntityPlan) compareExample(want NamedValue, src, dst *kedge.Record) string {
+	i := slices.IndexFunc(e.Lookups, func(l Lookup) bool { return l.Field == want.Name })
+	if i >= 0 {
+		parts := make([]kedge.Value, len(e.Lookups[i].External))
+		for j, at := range e.Lookups[i].External {
+			parts[j] = src.Values[at]
+		}
+		if got := string(kedge.NewKey(parts...)); got != want.Value.Text() {
+			return fmt.Sprintf("%s: got a lookup of %q, want %q", want.Name, got, want.Value.Text())
+		}
+		return ""
+	}
+	f := e.Local.Field(want.Name)
+	if f == nil || e.LocalFields.Index(want.Name) < 0 {
+		return suggestName(want.Name+" is not a mapped local field", want.Name, e.LocalFields.Names())
+	}
+	t := newTarget(f)
+	wanted, err := t.fit(want.Value)
+	if err != nil {
+		return fmt.Sprintf("%s: %v", want.Name, err)
+	}
+	if got := dst.Get(want.Name); !sameExactly(got, wanted) {
+		return fmt.Sprintf("%s: got %s, want %s", want.Name, show(got), show(wanted))
+	}
+	return ""
+}
+
+// sameExactly tells 19.9 and 19.90 apart: an example may be about digits.
+func sameExactly(a, b kedge.Value) bool { return a.Type() == b.Type() && a.Text() == b.Text() }
+
+func show(v kedge.Value) string {
+	if v.IsEmpty() {
+		return v.Type().String()
+	}
+	return fmt.Sprintf("%v %q", v.Type(), v.Text())
+}
