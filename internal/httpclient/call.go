@@ -76,7 +76,7 @@ func (k *call) newRequest() (*retryablehttp.Request, error) {
 	if h.Get("User-Agent") == "" {
 		h.Set("User-Agent", k.client.opts.UserAgent)
 	}
-	if k.req.Effect == Once {
+	if k.req.Effect == Once || k.client.opts.SingleTry {
 		hideReplayable(h)
 	}
 	u := *k.req.URL

@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -111,5 +113,99 @@ func TestNotFoundIsNot(t *testing.T) {
 	err := c.Do(t.Context(), httpclient.Request{Op: "test.Get", URL: u}, nil)
 	if kedge.KindOf(err) != kedge.NotFound || n != 1 {
 		t.Errorf("got %v after %d requests, want NotFound after 1", err, n)
+	}
+}
+
+// TestRequestHeaders: what the other system sees of a plain request.
+func TestRequestHeaders(t *testing.T) {
+	var got http.Header
+	var path string
+	c, u, _ := serve(t, func(w http.ResponseWriter, r *http.Request) { got, path = r.Header, r.RequestURI }, func(o *httpclient.Options) {
+		o.UserAgent = "kedge/1.2.3"
+	})
+	u = parse(t, u.String()+"/Set('a%2Fb')?$skiptoken=a%20b+c%2B#fragment")
+	mine := http.Header{"Prefer": {"odata.maxpagesize=5"}}
+	if err := c.Do(t.Context(), httpclient.Request{URL: u, Header: mine}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"User-Agent": "kedge/1.2.3", "Prefer": "odata.maxpagesize=5", "Accept-Encoding": "gzip"} {
+		if got.Get(name) != want {
+			t.Errorf("%s is %q, want %q", name, got.Get(name), want)
+		}
+	}
+	if want := "/Set('a%2Fb')?$skiptoken=a%20b+c%2B"; path != want { // next links are opaque
+		t.Errorf("requested %s, want %s", path, want)
+	}
+	if len(mine) != 1 {
+		t.Errorf("the caller's header was changed to %v", mine)
+	}
+}
+
+func TestCookies(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		var got []string
+		c, u, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			got = append(got, r.Header.Get("Cookie"))
+			http.SetCookie(w, &http.Cookie{Name: "session", Value: "1"})
+		}, func(o *httpclient.Options) { o.Cookies = keep })
+		for range 2 {
+			if err := c.Do(t.Context(), httpclient.Request{URL: u}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := map[bool]string{false: "", true: "session=1"}[keep]
+		if got[0] != "" || got[1] != want {
+			t.Errorf("cookies %v: sent %q, want the second to be %q", keep, got, want)
+		}
+	}
+}
+
+func TestObserve(t *testing.T) {
+	var seen []int
+	n := 0
+	c, u, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch n++; n {
+		case 1:
+			w.WriteHeader(502)
+		case 2:
+			conn, _, _ := w.(http.Hijacker).Hijack()
+			conn.Close()
+		}
+	}, func(o *httpclient.Options) {
+		o.Observe = func(status int, _ time.Duration) { seen = append(seen, status) }
+	})
+	// Not GET, for net/http itself repeats that on a connection that was in use before.
+	if err := c.Do(t.Context(), httpclient.Request{Method: "POST", URL: u}, nil); err != nil || len(seen) != 3 || seen[0] != 502 || seen[1] != 0 || seen[2] != 200 {
+		t.Errorf("%v, observed %v, want 502, 0, 200", err, seen)
+	}
+}
+
+// TestLogs: a repeat is a warning that names the connection, and shows neither
+// query nor credentials.
+func TestLogs(t *testing.T) {
+	var out strings.Builder
+	n := 0
+	c, u, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch n++; n {
+		case 1:
+			w.WriteHeader(502)
+		case 2:
+			w.Header().Set("Retry-After", "3")
+			w.WriteHeader(429)
+		}
+	}, func(o *httpclient.Options) {
+		o.Logger, o.Auth = slog.New(slog.NewTextHandler(&out, nil)), httpclient.Bearer("hush")
+	})
+	u.RawQuery = "filter=hush"
+	if err := c.Do(t.Context(), httpclient.Request{Op: "test.Get", URL: u}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`level=WARN msg="request will be repeated" connection=test op=test.Get attempt=1`, `msg="connection paused" connection=test op=test.Get status=429 wait=3s`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %s in\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "hush") {
+		t.Errorf("log shows a secret:\n%s", out.String())
 	}
 }
