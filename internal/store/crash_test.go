@@ -215,3 +215,26 @@ func TestLockFilesAreSwept(t *testing.T) {
 		t.Errorf("%d lock files after Close, want none", got)
 	}
 }
+
+// The same as TestSingleWriteDuringFullSync, between processes: an operator's
+// command while a server syncs.
+func TestSingleWriteDuringOtherProcess(t *testing.T) {
+	storetest.EachDSN(t, func(t *testing.T, dsn string) {
+		s := storetest.Open(t, dsn, things)
+		writer := start(t, "write", dsn)
+		writer.line(t)
+		go func() { _, _ = io.Copy(io.Discard, writer.out) }() // a full pipe would stop the writer
+		for range 5 {
+			if _, err := s.DB().ExecContext(t.Context(), "UPDATE thing SET name = 'y' WHERE id = 0"); err != nil {
+				t.Errorf("single write: %v", err)
+			}
+			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+				_, err := tx.ExecContext(ctx, "UPDATE thing SET name = 'z' WHERE id = 1")
+				return err
+			})
+			if err != nil {
+				t.Errorf("transaction: %v", err)
+			}
+		}
+	})
+}

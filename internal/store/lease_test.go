@@ -203,7 +203,7 @@ func TestLostSessionIsReplaced(t *testing.T) {
 // fence only grows.
 func TestLeaseExcludes(t *testing.T) {
 	storetest.EachDSN(t, func(t *testing.T, dsn string) {
-		const workers, rounds = 8, 10
+		const workers, rounds = 8, 3
 		storetest.Open(t, dsn)
 		stores := []*store.Store{second(t, dsn), second(t, dsn), second(t, dsn), second(t, dsn)}
 		var holders, last atomic.Int64

@@ -87,3 +87,25 @@ func sweepLockFiles(database string) {
 		}
 	}
 }
+
+// A turnFile is a file that the writers of all processes lock in turn. It
+// stays when nobody uses it.
+type turnFile struct{ f *os.File }
+
+func newTurnFile(name string) (*turnFile, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &turnFile{f}, nil
+}
+
+// tryLock reports whether it locked the file. It also says so where the file
+// system has no locks: then writers are unordered but as safe as before.
+func (t *turnFile) tryLock() bool {
+	return !errors.Is(syscall.Flock(int(t.f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
+
+func (t *turnFile) unlock() { _ = syscall.Flock(int(t.f.Fd()), syscall.LOCK_UN) }
+
+func (t *turnFile) close() error { return t.f.Close() }

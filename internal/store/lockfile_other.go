@@ -13,3 +13,14 @@ func (l *lockFile) close() error { return nil }
 func lockFileFree(database, id string) (bool, error) { return false, nil }
 
 func sweepLockFiles(database string) {}
+
+// A turnFile orders nothing here.
+type turnFile struct{}
+
+func newTurnFile(name string) (*turnFile, error) { return &turnFile{}, nil }
+
+func (t *turnFile) tryLock() bool { return true }
+
+func (t *turnFile) unlock() {}
+
+func (t *turnFile) close() error { return nil }

@@ -94,14 +94,8 @@ func (s *Store) migrateNext(ctx context.Context, migrations []Migration) (string
 		return "", err
 	}
 	defer db.Close() // rolls back what is not committed
-	begin := []string{"BEGIN IMMEDIATE"}
-	if s.engine == Postgres {
-		begin = []string{"BEGIN", fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", migrationLock)}
-	}
-	for _, q := range begin {
-		if _, err := db.ExecContext(ctx, q); err != nil {
-			return "", Error("store.Migrate", "", err)
-		}
+	if err := s.beginAlone(ctx, db); err != nil {
+		return "", Error("store.Migrate", "", err)
 	}
 	// Another process may have been quicker.
 	if pending, err = unapplied(ctx, db, migrations); err != nil || len(pending) == 0 {
@@ -114,6 +108,22 @@ func (s *Store) migrateNext(ctx context.Context, migrations []Migration) (string
 		return "", Error("store.Migrate", pending[0], err)
 	}
 	return pending[0], nil
+}
+
+// beginAlone begins a transaction on the one connection of db while nobody else
+// migrates.
+func (s *Store) beginAlone(ctx context.Context, db *bun.DB) error {
+	if s.engine == Postgres {
+		_, err := db.ExecContext(ctx, fmt.Sprintf("BEGIN; SELECT pg_advisory_xact_lock(%d)", migrationLock))
+		return err
+	}
+	leave, err := s.turn.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	_, err = db.ExecContext(ctx, "BEGIN IMMEDIATE")
+	return err
 }
 
 // apply runs and records one migration on db, which is in a transaction.

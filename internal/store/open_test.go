@@ -41,7 +41,7 @@ func TestOpenErrors(t *testing.T) {
 		{"memory as URI", "sqlite:file::memory:?cache=shared", "name a file", kedge.Invalid},
 		{"options", "sqlite:" + dir + "/a.db?mode=ro", "takes no options", kedge.Invalid},
 		{"no directory", "sqlite:" + dir + "/no/kedge.db", "its directory does not exist", kedge.NotFound},
-		{"a directory", "sqlite:" + dir, "is a directory", kedge.Invalid},
+		{"a directory", "sqlite:" + dir, "is not a file", kedge.Invalid},
 		{"a text file", "sqlite:" + text, "file is not a database", kedge.Invalid},
 		{"bad URL", "postgres://kedge:s3cret%@h/db", "percent-encoded", kedge.Invalid},
 		{"bad port", "postgres://kedge:s3cret@h:port/db", "percent-encoded", kedge.Invalid},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kedge-sync/kedge"
@@ -40,20 +41,19 @@ func (s *Store) openSQLite(ctx context.Context, name string) error {
 	s.engine, s.path = SQLite, path
 	c := sqliteConnector{path: path}
 	if err := enableWAL(ctx, c); err != nil {
-		if Kind(err) == kedge.Internal || sqliteCode(err) == sqliteNotADB {
-			return &kedge.Error{Op: "store.Open", Entity: path, Kind: kedge.Invalid, Err: err}
-		}
 		return &kedge.Error{Op: "store.Open", Entity: path, Kind: Kind(err), Err: err}
 	}
-	s.db = sqliteDB(c, sqliteReaders)
+	if s.turn, err = newTurnstile(path); err != nil {
+		return &kedge.Error{Op: "store.Open", Kind: kedge.Forbidden, Err: err}
+	}
+	s.db = sqliteDB(turnConnector{sqliteConnector: c, turn: s.turn}, sqliteReaders)
 	s.write = sqliteDB(c, 1)
 	s.fork = func() (*bun.DB, error) { return sqliteDB(&onceConnector{Connector: c}, 1), nil }
 	return nil
 }
 
 // sqlitePath checks the part of the DSN after "sqlite:" and makes the file if
-// it is missing, readable by its owner only. SQLite gives its side files the
-// same permissions.
+// it is missing.
 func sqlitePath(name string) (string, error) {
 	name = strings.TrimPrefix(name, "//")
 	switch {
@@ -71,15 +71,36 @@ func sqlitePath(name string) (string, error) {
 	if dir, err := os.Stat(filepath.Dir(path)); err != nil || !dir.IsDir() {
 		return "", &kedge.Error{Op: "store.Open", Entity: path, Kind: kedge.NotFound, Err: errors.New("its directory does not exist; create it first")}
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		kind := kedge.Invalid
-		if errors.Is(err, fs.ErrPermission) {
-			kind = kedge.Forbidden
-		}
-		return "", &kedge.Error{Op: "store.Open", Kind: kind, Err: err}
+	return path, createFile(path)
+}
+
+// creating keeps two stores of this process from creating files at once.
+var creating sync.Mutex
+
+// createFile makes the file, readable by its owner only; SQLite gives its side
+// files the same permissions. A file that exists is not opened: closing it
+// again would drop the locks that SQLite has on it in this process
+// (https://sqlite.org/howtocorrupt.html, section 2.2).
+func createFile(path string) error {
+	creating.Lock()
+	defer creating.Unlock()
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return invalid("store.Open", "%s is not a file", path)
 	}
-	return path, f.Close()
+	if err == nil {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	switch {
+	case errors.Is(err, fs.ErrExist): // another process was quicker
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		return &kedge.Error{Op: "store.Open", Kind: kedge.Forbidden, Err: err}
+	case err != nil:
+		return &kedge.Error{Op: "store.Open", Kind: kedge.Invalid, Err: err}
+	}
+	return f.Close()
 }
 
 func sqliteDB(c driver.Connector, conns int) *bun.DB {

@@ -44,7 +44,8 @@ type Store struct {
 	db     *bun.DB
 	write  *bun.DB // for InTx; on SQLite a pool of one connection, so that writers of this process queue fairly
 	engine Engine
-	path   string // SQLite: absolute path of the file
+	path   string     // SQLite: absolute path of the file
+	turn   *turnstile // SQLite: orders writers
 	opts   Options
 	fork   func() (*bun.DB, error) // opens one more connection, which is never replaced when lost
 
@@ -52,7 +53,8 @@ type Store struct {
 
 	resolveTime time.Duration // PostgreSQL: bounds the search for the outcome of a commit whose reply was lost
 
-	mu      sync.Mutex              // held while the session is made or replaced
+	mu      sync.Mutex // held while the session is made or replaced
+	closed  bool
 	session atomic.Pointer[session] // proof that this process lives, made by the first Acquire
 }
 
@@ -93,10 +95,14 @@ func Open(ctx context.Context, dsn string, opts *Options) (*Store, error) {
 }
 
 // Close closes the database. Leases that are still held may be taken by others
-// at once.
+// at once. A second Close does nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
 	var err error
 	if p := s.session.Swap(nil); p != nil {
 		err = p.close()
@@ -112,7 +118,7 @@ func (s *Store) closePools() error {
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.turn.close())...)
 }
 
 // DB returns the database for reads and for single writing statements. What

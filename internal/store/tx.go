@@ -49,7 +49,7 @@ func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context, tx *Tx) e
 		return Error("store.InTx", "", err)
 	}
 	defer conn.Close()
-	tx, err := conn.BeginTx(ctx, nil)
+	tx, err := s.begin(ctx, conn)
 	if err != nil {
 		return Error("store.InTx", "", err)
 	}
@@ -65,6 +65,15 @@ func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context, tx *Tx) e
 		f()
 	}
 	return nil
+}
+
+func (s *Store) begin(ctx context.Context, conn bun.Conn) (bun.Tx, error) {
+	leave, err := s.turn.enter(ctx)
+	if err != nil {
+		return bun.Tx{}, err
+	}
+	defer leave()
+	return conn.BeginTx(ctx, nil)
 }
 
 // InReadTx runs fn in a read-only transaction with one stable snapshot
