@@ -124,3 +124,20 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		}
 	}
 }
+
+// TestTenant: a Microsoft tenant stands for its endpoints.
+func TestTenant(t *testing.T) {
+	for _, cfg := range []authConfig{
+		{Type: "oauth2_client", Tenant: "contoso.com", ClientID: "c", ClientSecret: "s"},
+		{Type: "device_code", Tenant: "contoso.com", ClientID: "c"},
+	} {
+		var got httpclient.Options
+		_, err := cfg.New(httpclient.AuthEnv{Tokens: newTokenRows(), HTTP: func(o httpclient.Options) (*httpclient.Client, error) {
+			got = o
+			return httpclient.New(o)
+		}})
+		if err != nil || got.Origin == nil || got.Origin.String() != "https://login.microsoftonline.com" {
+			t.Errorf("%s: origin %v, %v", cfg.Type, got.Origin, err)
+		}
+	}
+}
