@@ -80,9 +80,9 @@ func TestTakeOverFromWriterKilledInPage(t *testing.T) {
 	})
 }
 
-const pageRows = 50
+const pageRows = 500
 
-// writePages writes pages of 50 rows under a fence, and says after each commit
+// writePages writes pages of 500 rows under a fence, and says after each commit
 // how many there are.
 func writePages(ctx context.Context, s *store.Store) error {
 	l, err := s.Acquire(ctx, "run", "writer")
@@ -156,26 +156,38 @@ func migrateAll(ctx context.Context, s *store.Store) error {
 	return err
 }
 
-// Replicas start together and migrate together.
-func TestMigrateInProcessesAtOnce(t *testing.T) {
+// Replicas start together and migrate together: four stores of this process,
+// which meet more closely, and two other processes.
+func TestMigrateAtOnce(t *testing.T) {
 	storetest.EachDSN(t, func(t *testing.T, dsn string) {
-		var procs []*child
-		for range 3 {
-			procs = append(procs, start(t, "migrate", dsn))
-		}
+		procs := []*child{start(t, "migrate", dsn), start(t, "migrate", dsn)}
 		for _, p := range procs {
 			if got := p.line(t); got != "ready" {
 				t.Fatalf("child says %q", got)
 			}
 		}
+		applied := make(chan []string, 4)
+		for range cap(applied) {
+			s := second(t, dsn)
+			go func() {
+				names, err := s.Migrate(t.Context(), manyMigrations())
+				if err != nil {
+					t.Error(err)
+				}
+				applied <- names
+			}()
+		}
+		var got, want []string
 		for _, p := range procs {
 			if err := p.begin(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		var got, want []string
 		for _, p := range procs {
 			got = append(got, strings.Fields(p.line(t))...)
+		}
+		for range cap(applied) {
+			got = append(got, <-applied...)
 		}
 		for _, m := range manyMigrations() {
 			want = append(want, m.Name)
