@@ -38,7 +38,7 @@ func (r *run) load(ctx context.Context) error {
 		return fmt.Errorf("connection %q: %w", current.External, err)
 	}
 	r.epoch = account.Epoch
-	if r.plan, err = r.s.compile(ctx, current, r.ext, r.loc); err != nil {
+	if err := r.compile(ctx, current); err != nil {
 		return err
 	}
 	return r.makeEntities(ctx)
@@ -150,22 +150,4 @@ func (e *entity) localOf(external string) string {
 		}
 	}
 	return ""
-}
-
-// compile makes the plan of an integration from its mapping and the live
-// schemas of both sides.
-func (s *Syncer) compile(ctx context.Context, i *Integration, ext, loc *connectors.Conn) (*mapping.Plan, error) {
-	m, err := i.Parse()
-	if err != nil {
-		return nil, err
-	}
-	external, err := readSchema(ctx, i.External, ext)
-	if err != nil {
-		return nil, err
-	}
-	local, err := readSchema(ctx, i.Local, loc)
-	if err != nil {
-		return nil, err
-	}
-	return mapping.Compile(m, external, local, s.now())
 }

@@ -11,7 +11,6 @@ import (
 	"os/signal"
 	"syscall"
 
-
 	"github.com/kedge-sync/kedge/cmd/kedge/command"
 )
 
@@ -47,4 +46,3 @@ func interrupts(stop context.CancelFunc) {
 	<-signals
 	os.Exit(1)
 }
-

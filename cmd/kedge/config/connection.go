@@ -106,7 +106,6 @@ func mask(v any, path, key string, hidden map[string]bool) any {
 // isPath tells whether a DSN is that of a SQLite file, which is no secret.
 func isPath(dsn string) bool { return len(dsn) > 7 && dsn[:7] == "sqlite:" }
 
-
 // Resolve replaces the references in the values of a stored connection's block.
 func Resolve(name string, block json.RawMessage) (json.RawMessage, error) {
 	f, err := parse("connection "+name, block)
