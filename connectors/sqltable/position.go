@@ -1,0 +1,154 @@
+package sqltable
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/connectors/sqltable/catalog"
+)
+
+// A position is where a read stands. It travels in the page token.
+type position struct {
+	Entity string   `json:"e"`
+	Bound  *string  `json:"b,omitempty"` // greatest version before the read began; nil without a version column
+	Key    []string `json:"k,omitempty"` // of the last row read
+	Last   string   `json:"l,omitempty"` // its version, in an incremental read
+	Offset int      `json:"n,omitempty"` // rows read, of tables without a key
+
+	started bool          // at least one row was read
+	values  []kedge.Value // of Key
+	since   kedge.Value   // incremental: first version to read; null means all
+}
+
+// position reads the token and anchor of req; at the beginning of a read it
+// looks for the bound.
+func (d *Driver) position(ctx context.Context, q catalog.Querier, e *entity, req connectors.ReadRequest) (*position, error) {
+	pos := &position{Entity: e.Name}
+	var from kedge.Value
+	if req.Anchor != "" {
+		var err error
+		if from, err = e.fromAnchor(req.Anchor); err != nil {
+			return nil, err
+		}
+		pos.since = e.lookBack(from)
+	}
+	if req.Token != "" {
+		return pos, pos.parse(e, string(req.Token))
+	}
+	if !e.Delta {
+		return pos, nil
+	}
+	bound, err := e.greatestVersion(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if c, ok := kedge.Compare(from, bound); bound.IsNull() && !from.IsEmpty() || ok && c > 0 {
+		bound = from // rows were deleted; positions never go back
+	}
+	text := bound.Text()
+	pos.Bound = &text
+	return pos, nil
+}
+
+// incremental reports whether the read has an anchor.
+func (p *position) incremental() bool { return !p.since.IsMissing() }
+
+// parse reads a page token into p.
+func (p *position) parse(e *entity, token string) error {
+	bad := fail(opRead, kedge.Invalid, e.Name, "the page token is not one of this read")
+	if !unpack(token, p) || p.Entity != e.Name || len(p.Key) != len(e.key) ||
+		(p.Last != "") != p.incremental() || (p.Bound != nil) != e.Delta {
+		return bad
+	}
+	for i, text := range p.Key {
+		v, err := kedge.ParseText(e.columns[e.key[i]].Type, text)
+		if err == nil {
+			v, err = e.columns[e.key[i]].fit(e.engine, v)
+		}
+		if err != nil {
+			return bad
+		}
+		p.values = append(p.values, v)
+	}
+	if p.Last != "" {
+		if _, err := kedge.ParseText(e.columns[e.version].Type, p.Last); err != nil {
+			return bad
+		}
+	}
+	p.started = true
+	return nil
+}
+
+// step moves p past a row.
+func (p *position) step(key []kedge.Value, version string) {
+	p.values, p.started = key, true
+	p.Offset++
+	if p.incremental() {
+		p.Last = version
+	}
+}
+
+func (p *position) token() (connectors.Token, error) {
+	p.Key = p.Key[:0]
+	for _, v := range p.values {
+		if v.IsEmpty() {
+			return "", fail(opRead, kedge.Invalid, p.Entity, "a page ends with a row whose key is null or cannot be read")
+		}
+		p.Key = append(p.Key, v.Text())
+	}
+	text, err := pack(p)
+	if err == nil && len(text) > connectors.MaxToken {
+		err = &kedge.Error{Op: opRead, Kind: kedge.TooLarge, Entity: p.Entity, Err: errors.New("the key is too long for a page token")}
+	}
+	return connectors.Token(text), err
+}
+
+// after writes the condition for the rows behind p and returns their order.
+func (p *position) after(q *query, e *entity) (order string) {
+	if len(e.key) == 0 {
+		return e.tuple(e.sortable(), "")
+	}
+	columns, values := e.key, p.values
+	if p.incremental() {
+		v := &e.columns[e.version]
+		columns = append([]int{e.version}, e.key...)
+		q.WriteString(" AND " + v.ref + " IS NOT NULL")
+		if !p.since.IsNull() {
+			q.WriteString(" AND " + v.ref + " >= ")
+			q.value(v, p.since)
+		}
+		if p.started {
+			last, _ := kedge.ParseText(v.Type, p.Last) // checked by parse
+			values = append([]kedge.Value{last}, p.values...)
+		}
+	}
+	order = e.tuple(columns, "")
+	if !p.started {
+		return order
+	}
+	q.WriteString(" AND (" + order + ") > (")
+	for i, c := range columns {
+		if i > 0 {
+			q.WriteString(", ")
+		}
+		q.value(&e.columns[c], values[i])
+	}
+	q.WriteString(")")
+	return order
+}
+
+// pack makes an opaque text of v.
+func pack(v any) (string, error) {
+	raw, err := json.Marshal(v)
+	return base64.RawURLEncoding.EncodeToString(raw), err
+}
+
+// unpack reverses pack and reports whether text was made by it.
+func unpack(text string, to any) bool {
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	return err == nil && json.Unmarshal(raw, to) == nil
+}
