@@ -76,8 +76,13 @@ func Bool(b bool) Value {
 // Int returns an int value.
 func Int(i int64) Value { return Value{typ: TypeInt, n: uint64(i)} }
 
-// Float returns a float value.
-func Float(f float64) Value { return Value{typ: TypeFloat, n: math.Float64bits(f)} }
+// Float returns a float value. All NaNs are the same value.
+func Float(f float64) Value {
+	if math.IsNaN(f) {
+		f = math.NaN()
+	}
+	return Value{typ: TypeFloat, n: math.Float64bits(f)}
+}
 
 // Decimal returns a decimal value with the digits of text, which must pass
 // [ValidDecimal]; it panics otherwise, because text that came from outside

@@ -11,7 +11,7 @@ import (
 
 // TestKit runs all checks on a system that lacks nothing.
 func TestKit(t *testing.T) {
-	Run(t, Harness{Start: func(testing.TB) System { return newSystem(mutation{}) }})
+	Run(t, Harness{Start: func(t testing.TB) System { return newSystem(t, mutation{}) }})
 }
 
 func TestNamesAreDistinctAndGrouped(t *testing.T) {
@@ -26,10 +26,10 @@ func TestNamesAreDistinctAndGrouped(t *testing.T) {
 
 // outcomes runs all checks on a system and returns the names of those that
 // failed and of those that could not run.
-func outcomes(t *testing.T, start func() System) (failed, cannotRunNames []string) {
+func outcomes(t *testing.T, start func(testing.TB) System) (failed, cannotRunNames []string) {
 	t.Helper()
 	for _, c := range checks() {
-		err := c.on(t, start())
+		err := c.on(t, start(t))
 		if _, cant := errors.AsType[*cannotRun](err); cant {
 			cannotRunNames = append(cannotRunNames, c.name)
 		} else if err != nil {
@@ -53,7 +53,7 @@ func TestCannotRun(t *testing.T) {
 			e.Delta, e.Deletes, e.Filter = false, false, false
 		}
 	}}
-	failed, cant := outcomes(t, func() System { return bare{newSystem(less)} })
+	failed, cant := outcomes(t, func(t testing.TB) System { return bare{newSystem(t, less)} })
 	if len(failed) > 0 {
 		t.Errorf("checks that fail on a system that can do little: %v, want none", failed)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kedge-sync/kedge"
@@ -15,11 +16,12 @@ import (
 )
 
 // The properties of the kit fail on purpose here: no files of them are kept,
-// and nobody reads the smallest case.
+// nobody reads the smallest case, and each run tries the same cases.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	flag.Set("rapid.nofailfile", "true")
 	flag.Set("rapid.shrinktime", "0s")
+	flag.Set("rapid.seed", "1")
 	os.Exit(m.Run())
 }
 
@@ -30,8 +32,9 @@ type system struct {
 	mutation
 
 	mu     sync.Mutex
-	faults []Fault // the last one counts
-	born   int     // drivers
+	faults []Fault       // the last one counts
+	born   int           // drivers
+	ended  chan struct{} // closed when the test ends
 }
 
 // A mutation breaks a driver. Hooks that are nil break nothing.
@@ -48,8 +51,10 @@ type mutation struct {
 	probe  func(d *driver, a *connectors.Account)
 }
 
-func newSystem(m mutation) *system {
-	return &system{Store: memory.NewStore(Parts, Widgets), mutation: m}
+func newSystem(t testing.TB, m mutation) *system {
+	s := &system{Store: memory.NewStore(Parts, Widgets), mutation: m, ended: make(chan struct{})}
+	t.Cleanup(func() { close(s.ended) })
+	return s
 }
 
 func (s *system) Secrets() []string { return []string{"secret-7712"} }
@@ -109,10 +114,11 @@ type driver struct {
 	sys    *system
 	number int // of the driver in its system
 
-	mu      sync.Mutex
-	schemas int
+	schemas atomic.Int64 // calls
 	closed  int
-	last    connectors.Token
+
+	mu   sync.Mutex
+	last connectors.Token // that the driver gave out
 }
 
 func (d *driver) Schema(ctx context.Context) (*kedge.Schema, error) {
@@ -120,9 +126,7 @@ func (d *driver) Schema(ctx context.Context) (*kedge.Schema, error) {
 	if err != nil || d.sys.schema == nil {
 		return s, err
 	}
-	d.mu.Lock()
-	d.schemas++
-	d.mu.Unlock()
+	d.schemas.Add(1)
 	changed := &kedge.Schema{Hash: s.Hash}
 	for _, e := range s.Entities {
 		e.Fields = slices.Clone(e.Fields)
