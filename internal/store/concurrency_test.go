@@ -3,8 +3,10 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kedge-sync/kedge/internal/store"
@@ -115,35 +117,64 @@ func TestTxConn(t *testing.T) {
 	}, things)
 }
 
+// maxPages is how many pages of a full sync may pass while a single write waits
+// for its turn, on the average: the one that is being written, and what the
+// syncing part does before it and after it. Without turns it is dozens.
+const maxPages = 4
+
 // A full sync commits page after page. A single statement of another part of
 // kedge must get its turn between them.
 func TestSingleWriteDuringFullSync(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		ctx, stop := context.WithCancel(t.Context())
-		first, ended := make(chan struct{}), make(chan struct{})
+		ended := make(chan struct{})
+		var pages atomic.Int64
 		go func() {
 			defer close(ended)
-			for page := 0; ctx.Err() == nil; page++ {
-				_ = s.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-					for i := range 500 {
-						if err := insert(ctx, tx, page*500+i); err != nil {
-							return err
-						}
-					}
-					return nil
-				})
-				if page == 0 {
-					close(first)
-				}
+			for ctx.Err() == nil {
+				_ = s.InTx(ctx, func(ctx context.Context, tx *store.Tx) error { return insertPage(ctx, tx, int(pages.Load())) })
+				pages.Add(1)
 			}
 		}()
-		<-first
-		for range 5 {
-			if _, err := s.DB().ExecContext(t.Context(), "UPDATE thing SET name = 'y' WHERE id = 0"); err != nil {
-				t.Errorf("single write: %v", err)
-			}
-		}
+		writeBetween(t, s, &pages)
 		stop()
 		<-ended
 	}, things)
+}
+
+// insertPage inserts page number n.
+func insertPage(ctx context.Context, tx *store.Tx, n int) error {
+	for i := range pageRows {
+		if err := insert(ctx, tx, n*pageRows+i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeBetween writes while somebody counts the pages that he commits.
+func writeBetween(t *testing.T, s *store.Store, pages *atomic.Int64) {
+	t.Helper()
+	for pages.Load() == 0 {
+		runtime.Gosched()
+	}
+	const writes = 10
+	before := pages.Load()
+	for range writes {
+		if _, err := s.DB().ExecContext(t.Context(), "UPDATE thing SET name = 'y' WHERE id = 0"); err != nil {
+			t.Errorf("single write: %v", err)
+		}
+		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			_, err := tx.ExecContext(ctx, "UPDATE thing SET name = 'z' WHERE id = 1")
+			return err
+		})
+		if err != nil {
+			t.Errorf("transaction: %v", err)
+		}
+	}
+	passed := pages.Load() - before
+	t.Logf("%d pages passed during %d writes", passed, 2*writes)
+	if s.Engine() == store.SQLite && passed > maxPages*2*writes {
+		t.Errorf("%d pages passed during %d writes, want at most %d", passed, 2*writes, maxPages*2*writes)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,12 +95,7 @@ func writePages(ctx context.Context, s *store.Store) error {
 			if err := s.CheckFence(ctx, tx, l); err != nil {
 				return err
 			}
-			for i := range pageRows {
-				if err := insert(ctx, tx, page*pageRows+i); err != nil {
-					return err
-				}
-			}
-			return nil
+			return insertPage(ctx, tx, page)
 		})
 		if err != nil {
 			return err
@@ -235,18 +231,15 @@ func TestSingleWriteDuringOtherProcess(t *testing.T) {
 		s := storetest.Open(t, dsn, things)
 		writer := start(t, "write", dsn)
 		writer.line(t)
-		go func() { _, _ = io.Copy(io.Discard, writer.out) }() // a full pipe would stop the writer
-		for range 5 {
-			if _, err := s.DB().ExecContext(t.Context(), "UPDATE thing SET name = 'y' WHERE id = 0"); err != nil {
-				t.Errorf("single write: %v", err)
+		var pages atomic.Int64
+		go func() {
+			for {
+				if _, err := writer.out.ReadString('\n'); err != nil {
+					return
+				}
+				pages.Add(1)
 			}
-			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-				_, err := tx.ExecContext(ctx, "UPDATE thing SET name = 'z' WHERE id = 1")
-				return err
-			})
-			if err != nil {
-				t.Errorf("transaction: %v", err)
-			}
-		}
+		}()
+		writeBetween(t, s, &pages)
 	})
 }

@@ -125,3 +125,32 @@ func TestLeaseTTL(t *testing.T) {
 		}
 	}
 }
+
+// A DSN as for libpq: the folder of the socket, and the port.
+func TestOpenUnixSocket(t *testing.T) {
+	direct := storetest.PostgresDSN(t)
+	var dir, port string
+	err := second(t, direct).DB().QueryRowContext(t.Context(),
+		"SELECT split_part(current_setting('unix_socket_directories'), ',', 1), current_setting('port')").Scan(&dir, &port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".s.PGSQL."+port)); err != nil {
+		t.Skipf("the server of KEDGE_TEST_POSTGRES has no socket on this machine: %v", err)
+	}
+	u, err := url.Parse(direct)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range []string{
+		"host=" + dir + "&port=" + port,
+		"host=" + filepath.Join(dir, ".s.PGSQL."+port),
+	} {
+		s, err := store.Open(t.Context(), "postgres://"+u.User.String()+"@"+u.Path+"?"+query, nil)
+		if err != nil {
+			t.Errorf("%s: %v", query, err)
+			continue
+		}
+		s.Close()
+	}
+}

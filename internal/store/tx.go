@@ -37,9 +37,12 @@ type txKey struct{}
 // kind Internal: hand on tx instead.
 //
 // An error of kind OutcomeUnknown means that the connection was lost during
-// the commit and the database could not be asked what became of it. A failed
-// statement whose error fn swallowed leaves nothing to commit on PostgreSQL,
-// which is an error as well.
+// the commit and the database could not be asked what became of it.
+//
+// fn must return the errors of its statements, unless it made a savepoint
+// before or the kind is Invalid or Conflict and the engine SQLite: PostgreSQL
+// commits nothing after a failed statement, and InTx returns an error then;
+// SQLite may have rolled back already when the disk is full.
 func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
 	if st, ok := ctx.Value(txKey{}).(*txState); ok && st.store == s {
 		return &kedge.Error{Op: "store.InTx", Kind: kedge.Internal, Err: errors.New("called inside a transaction; use that one")}
