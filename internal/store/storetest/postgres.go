@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	_ "github.com/uptrace/bun/driver/pgdriver" // registers "pg"
+
+	"github.com/kedge-sync/kedge/internal/store/pgcluster"
 )
 
 // server returns the DSN of a superuser on the server that the tests of this
@@ -19,7 +21,7 @@ var server = sync.OnceValues(func() (string, error) {
 	if dsn := os.Getenv("KEDGE_TEST_POSTGRES"); dsn != "" {
 		return dsn, nil
 	}
-	return startCluster()
+	return pgcluster.Start(pgcluster.Fast)
 })
 
 // PostgresDSN returns the DSN of a new and empty database that is dropped at

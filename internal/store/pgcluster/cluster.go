@@ -1,4 +1,6 @@
-package storetest
+// Package pgcluster starts private PostgreSQL servers from the installed
+// binaries, for tests and benchmarks.
+package pgcluster
 
 import (
 	"bufio"
@@ -12,22 +14,35 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 )
 
 // cluster.sh makes a cluster in a directory, prints "ready" and stops the
-// server when its input ends, which also happens when the test is killed.
+// server when its input ends, which also happens when this process is killed.
 //
 //go:embed cluster.sh
 var clusterScript string
 
-// lifeline is the script's input. It must stay reachable: the garbage collector
-// closes files that are not.
-var lifeline io.WriteCloser
+// lifelines are the inputs of the scripts. They must stay reachable: the
+// garbage collector closes files that are not.
+var lifelines struct {
+	sync.Mutex
+	all []io.WriteCloser
+}
 
-// startCluster starts a private server and returns its DSN. Nothing waits for
-// its end: when this process ends, the script stops the server and removes the
-// directory.
-func startCluster() (string, error) {
+// A Durability says what a server does about a loss of power.
+type Durability string
+
+// The durabilities.
+const (
+	Fast    Durability = "fast"    // nothing, which is right for tests
+	Durable Durability = "durable" // what PostgreSQL does by default: a commit waits for the disk
+)
+
+// Start starts a private server and returns the DSN of its superuser. Nothing
+// waits for its end: when this process ends, however it ends, the server is
+// stopped and its directory removed.
+func Start(d Durability) (string, error) {
 	bin, err := postgresBinaries()
 	if err != nil {
 		return "", err
@@ -44,11 +59,15 @@ func startCluster() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("sh", "-c", clusterScript, "sh", bin, dir, strconv.Itoa(port))
+	cmd := exec.Command("sh", "-c", clusterScript, "sh", bin, dir, strconv.Itoa(port), string(d))
 	cmd.Dir, cmd.SysProcAttr = dir, attr
-	if lifeline, err = cmd.StdinPipe(); err != nil {
+	lifeline, err := cmd.StdinPipe()
+	if err != nil {
 		return "", err
 	}
+	lifelines.Lock()
+	lifelines.all = append(lifelines.all, lifeline)
+	lifelines.Unlock()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return "", err
