@@ -55,8 +55,22 @@ func (r *run) compile(ctx context.Context, i *Integration) error {
 	if err != nil {
 		return err
 	}
-	r.plan = plan.Hold(drifted.Findings)
+	r.plan = plan.Hold(append(drifted.Findings, r.unsupported(drifted.Mapping)...))
 	return nil
+}
+
+// unsupported finds the entities that a sync cannot keep in step, because
+// this version only downloads: to download them alone would overwrite edits
+// that are waiting to be sent. An import ignores directions.
+func (r *run) unsupported(m *mapping.Mapping) []mapping.Finding {
+	var found []mapping.Finding
+	for i := range m.Entities {
+		if e := &m.Entities[i]; !e.Disabled && e.Direction.Uploads() && r.op() == Sync {
+			found = append(found, mapping.Finding{Code: "direction_unsupported", Severity: mapping.SeverityError, Side: mapping.SideMapping, Entity: e.Name,
+				Message: fmt.Sprintf("direction is %s, and this version of kedge only downloads", e.Direction), Fix: "set direction: download"})
+		}
+	}
+	return found
 }
 
 // schemas returns the live schemas of both sides and those last accepted.
