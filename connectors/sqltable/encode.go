@@ -106,7 +106,7 @@ func (c *column) sqliteArg(v kedge.Value) any {
 		if c.Storage == catalog.LocalTime {
 			return v.Time().Format(sqliteLocalTime)
 		}
-		return v.Time().Format(sqliteTime)
+		return string(appendTime(make([]byte, 0, len(sqliteTime)), v.Time()))
 	case kedge.TypeDate:
 		return v.Time().Format(time.DateOnly)
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/kedge-sync/kedge"
@@ -21,7 +22,7 @@ func (w *writer) runSQLite(ctx context.Context, tx connectors.Tx, g *group) erro
 		if !ok {
 			return errors.New("the SQLite driver cannot prepare statements")
 		}
-		s := &sqliteWriter{writer: w, g: g, caller: ctx, ctx: context.WithoutCancel(ctx), conn: conn, stmts: map[string]driver.Stmt{}}
+		s := &sqliteWriter{writer: w, g: g, caller: ctx, ctx: context.WithoutCancel(ctx), conn: conn}
 		defer s.close()
 		return s.run()
 	})
@@ -36,14 +37,56 @@ type sqliteWriter struct {
 	caller context.Context
 	ctx    context.Context
 	conn   driver.ConnPrepareContext
-	stmts  map[string]driver.Stmt
+	stmts  [statements]driver.Stmt // prepared when first needed
 	args   []driver.NamedValue
+
+	updating bool // an upsert updated the row before
 }
+
+// The statements of a group.
+const (
+	insertOnly     = iota // does nothing if the key exists
+	insertNew             // returns the key that the database made
+	updateExisting        // inserts, or updates what differs
+	updateOnly
+	updateVersion // updateOnly of an expected version
+	deleteOnly
+	deleteVersion
+	lookUp
+	statements
+)
 
 func (s *sqliteWriter) close() {
 	for _, stmt := range s.stmts {
-		stmt.Close()
+		if stmt != nil {
+			stmt.Close()
+		}
 	}
+}
+
+// text is the SQL of a statement.
+func (s *sqliteWriter) text(which int) string {
+	g := s.g
+	versionIs := func() string { return " AND " + s.e.columns[s.e.version].ref + " IS " + g.param(len(g.columns)) }
+	switch which {
+	case insertOnly:
+		return g.insertSQL() + g.onConflict()
+	case insertNew:
+		return g.insertSQL() + " RETURNING " + s.e.tuple(s.e.key, "")
+	case updateOnly:
+		return g.updateSQL()
+	case updateVersion:
+		return g.updateSQL() + versionIs()
+	case deleteOnly:
+		return "DELETE FROM " + s.e.ref + " WHERE " + g.keyIs()
+	case deleteVersion:
+		return "DELETE FROM " + s.e.ref + " WHERE " + g.keyIs() + versionIs()
+	}
+	what := "1"
+	if len(g.version) > 0 {
+		what = s.e.columns[s.e.version].selected(s.e.engine, "")
+	}
+	return "SELECT " + what + " FROM " + s.e.ref + " WHERE " + g.keyIs()
 }
 
 func (s *sqliteWriter) run() error {
@@ -78,7 +121,7 @@ func (s *sqliteWriter) insert(i int) error {
 	if !s.g.keyed {
 		return s.insertNew(i)
 	}
-	n, err := s.exec(s.g.insertSQL()+s.g.onConflict("NOTHING"), s.values(i))
+	n, err := s.exec(insertOnly, s.values(i))
 	if err != nil {
 		return err
 	}
@@ -90,29 +133,30 @@ func (s *sqliteWriter) insert(i int) error {
 	return nil
 }
 
+// upsert tries first what worked for the row before: to insert, or to update.
+// Only the second try tells a row that exists and is equal from a new one.
 func (s *sqliteWriter) upsert(i int) error {
-	n, err := s.exec(s.g.insertSQL()+s.g.onConflict("NOTHING"), s.values(i))
-	if err != nil {
-		return err
+	for range 2 {
+		var n int64
+		var err error
+		if s.updating {
+			if len(s.g.written()) > 0 {
+				n, err = s.exec(updateOnly, s.values(i))
+			}
+		} else {
+			n, err = s.exec(insertOnly, s.values(i))
+		}
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			s.set(s.g, i, [...]connectors.State{connectors.Inserted, connectors.Updated}[b2i(s.updating)])
+			return nil
+		}
+		s.updating = !s.updating
 	}
-	if n == 1 {
-		s.set(s.g, i, connectors.Inserted)
-		return nil
-	}
-	if len(s.g.written()) > 0 {
-		n, err = s.exec(s.g.insertSQL()+s.g.onConflict("UPDATE"), s.values(i))
-	}
-	if err == nil {
-		s.set(s.g, i, changed(n))
-	}
-	return err
-}
-
-func changed(n int64) connectors.State {
-	if n == 0 {
-		return connectors.Unchanged
-	}
-	return connectors.Updated
+	s.set(s.g, i, connectors.Unchanged)
+	return nil
 }
 
 // values are the arguments of row i.
@@ -132,19 +176,15 @@ func (s *sqliteWriter) addArg(v any) {
 	s.args = append(s.args, driver.NamedValue{Ordinal: len(s.args) + 1, Value: v})
 }
 
-func (s *sqliteWriter) prepare(query string) (driver.Stmt, error) {
-	if stmt := s.stmts[query]; stmt != nil {
-		return stmt, nil
+func (s *sqliteWriter) prepare(which int) (stmt driver.Stmt, err error) {
+	if s.stmts[which] == nil {
+		s.stmts[which], err = s.conn.PrepareContext(s.ctx, s.text(which))
 	}
-	stmt, err := s.conn.PrepareContext(s.ctx, query)
-	if err == nil {
-		s.stmts[query] = stmt
-	}
-	return stmt, err
+	return s.stmts[which], err
 }
 
-func (s *sqliteWriter) exec(query string, args []driver.NamedValue) (int64, error) {
-	stmt, err := s.prepare(query)
+func (s *sqliteWriter) exec(which int, args []driver.NamedValue) (int64, error) {
+	stmt, err := s.prepare(which)
 	if err != nil {
 		return 0, err
 	}
@@ -156,8 +196,8 @@ func (s *sqliteWriter) exec(query string, args []driver.NamedValue) (int64, erro
 }
 
 // first returns the first row of a query with n columns, or nil.
-func (s *sqliteWriter) first(query string, args []driver.NamedValue, n int) ([]driver.Value, error) {
-	stmt, err := s.prepare(query)
+func (s *sqliteWriter) first(which int, args []driver.NamedValue, n int) ([]driver.Value, error) {
+	stmt, err := s.prepare(which)
 	if err != nil {
 		return nil, err
 	}
@@ -181,18 +221,10 @@ func (s *sqliteWriter) first(query string, args []driver.NamedValue, n int) ([]d
 
 // update sets the values of row i, if one differs.
 func (s *sqliteWriter) update(i int) error {
-	g, row := s.g, s.g.row(i)
-	s.args = s.args[:0]
-	s.addArgs(g.written(), row[g.keys:])
-	s.addArgs(g.columns[:g.keys], row[:g.keys])
-	s.addArgs(g.written(), row[g.keys:])
-	query := g.updateSQL()
-	if g.expects(i) {
-		query += " AND " + s.e.columns[s.e.version].ref + " IS ?"
-		s.addArg(s.e.columns[s.e.version].sqliteArg(g.version[i]))
-	}
+	g := s.g
 	if len(g.written()) > 0 {
-		n, err := s.exec(query, s.args)
+		s.values(i)
+		n, err := s.exec(s.versioned(i, updateOnly), s.args)
 		if err != nil {
 			return err
 		}
@@ -208,17 +240,23 @@ func (s *sqliteWriter) update(i int) error {
 	return err
 }
 
+// versioned adds the expected version of row i, if there is one, to the
+// arguments and returns the statement, or the next one, which takes it.
+func (s *sqliteWriter) versioned(i, which int) int {
+	if !s.g.expects(i) {
+		return which
+	}
+	s.addArg(s.e.columns[s.e.version].sqliteArg(s.g.version[i]))
+	return which + 1
+}
+
 // check looks whether row i exists with its expected version, and rejects it
 // if not.
 func (s *sqliteWriter) check(i int) (bool, error) {
 	g := s.g
 	s.args = s.args[:0]
 	s.addArgs(g.columns[:g.keys], g.row(i)[:g.keys])
-	what := "1"
-	if g.expects(i) {
-		what = s.e.columns[s.e.version].selected(s.e.engine, "")
-	}
-	found, err := s.first("SELECT "+what+" FROM "+s.e.ref+" WHERE "+g.keyIs(), s.args, 1)
+	found, err := s.first(lookUp, s.args, 1)
 	switch {
 	case err != nil:
 		return false, err
@@ -242,12 +280,7 @@ func (s *sqliteWriter) delete(i int) error {
 	g := s.g
 	s.args = s.args[:0]
 	s.addArgs(g.columns, g.row(i))
-	query := "DELETE FROM " + s.e.ref + " WHERE " + g.keyIs()
-	if g.expects(i) {
-		query += " AND " + s.e.columns[s.e.version].ref + " IS ?"
-		s.addArg(s.e.columns[s.e.version].sqliteArg(g.version[i]))
-	}
-	n, err := s.exec(query, s.args)
+	n, err := s.exec(s.versioned(i, deleteOnly), s.args)
 	switch {
 	case err != nil:
 		return err
@@ -265,8 +298,7 @@ func (s *sqliteWriter) delete(i int) error {
 
 // insertNew inserts a row whose key the database makes.
 func (s *sqliteWriter) insertNew(i int) error {
-	query := s.g.insertSQL() + " RETURNING " + s.e.tuple(s.e.key, "")
-	raw, err := s.first(query, s.values(i), len(s.e.key))
+	raw, err := s.first(insertNew, s.values(i), len(s.e.key))
 	if err != nil {
 		return err
 	}
@@ -287,43 +319,36 @@ func (g *group) insertSQL() string {
 	return "INSERT INTO " + g.e.ref + " (" + g.e.tuple(g.columns, "") + ") VALUES (?" + strings.Repeat(", ?", len(g.columns)-1) + ")"
 }
 
-// onConflict is what an insert does if the key exists: NOTHING, or an UPDATE
-// of what differs.
-func (g *group) onConflict(do string) string {
+// onConflict makes an insert do nothing if the key exists.
+func (g *group) onConflict() string {
 	if !g.e.unique {
 		return ""
 	}
-	var b strings.Builder
-	b.WriteString(" ON CONFLICT (" + g.e.tuple(g.e.key, "") + ") DO " + do)
-	if do == "NOTHING" {
-		return b.String()
-	}
-	for i, c := range g.written() {
-		b.WriteString([...]string{" SET ", ", "}[min(i, 1)] + g.e.columns[c].ref + " = excluded." + g.e.columns[c].ref)
-	}
-	for i, c := range g.written() {
-		b.WriteString([...]string{" WHERE ", " OR "}[min(i, 1)] + g.e.columns[c].ref + " IS NOT excluded." + g.e.columns[c].ref)
-	}
-	return b.String()
+	return " ON CONFLICT (" + g.e.tuple(g.e.key, "") + ") DO NOTHING"
 }
 
+// updateSQL takes the values in the order of g.columns. They have numbers
+// because each is used twice.
 func (g *group) updateSQL() string {
 	var b strings.Builder
 	b.WriteString("UPDATE " + g.e.ref)
 	for i, c := range g.written() {
-		b.WriteString([...]string{" SET ", ", "}[min(i, 1)] + g.e.columns[c].ref + " = ?")
+		b.WriteString([...]string{" SET ", ", "}[min(i, 1)] + g.e.columns[c].ref + " = " + g.param(g.keys+i))
 	}
 	b.WriteString(" WHERE " + g.keyIs() + " AND (")
 	for i, c := range g.written() {
-		b.WriteString([...]string{"", " OR "}[min(i, 1)] + g.e.columns[c].ref + " IS NOT ?")
+		b.WriteString([...]string{"", " OR "}[min(i, 1)] + g.e.columns[c].ref + " IS NOT " + g.param(g.keys+i))
 	}
 	return b.String() + ")"
 }
 
+// param is the parameter of column j.
+func (g *group) param(j int) string { return "?" + strconv.Itoa(j+1) }
+
 func (g *group) keyIs() string {
 	var parts []string
-	for _, c := range g.e.key {
-		parts = append(parts, g.e.columns[c].ref+" = ?")
+	for j, c := range g.e.key {
+		parts = append(parts, g.e.columns[c].ref+" = "+g.param(j))
 	}
 	return strings.Join(parts, " AND ")
 }
