@@ -1,0 +1,237 @@
+package odatatest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/big"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/kedge-sync/kedge"
+)
+
+// maxCommand is the most bytes of a request to /_test/.
+const maxCommand = 16 << 20
+
+// command carries out a request to /_test/:
+//
+//	POST   /_test/rows/{set}          whole rows, an object or an array of them
+//	PATCH  /_test/rows/{set}          rows with their keys and what changes
+//	DELETE /_test/rows/{set}?key=…    the canonical text of a key, again and again
+//	POST   /_test/edit/{set}?n=…      n rows, see BenchEdit
+//	GET    /_test/requests            what came so far; DELETE forgets it
+//	GET    /_test/stats?set=…&fields=…
+//	POST   /_test/fault               {"faults": ["cut=0.2"]}; replaces all
+//	POST   /_test/expire              delta links given out so far
+//	POST   /_test/approve?code=…      the sign-in with a user code
+func (s *Service) command(r *http.Request) (*answer, error) {
+	what, set, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/_test/"), "/")
+	done := &answer{status: http.StatusNoContent, header: http.Header{}}
+	query := r.URL.Query()
+	switch r.Method + " " + what {
+	case "POST rows", "PATCH rows":
+		records, err := s.readRows(set, r.Body)
+		if err != nil {
+			return nil, err
+		}
+		return done, s.edit(set, records, r.Method == http.MethodPost)
+	case "DELETE rows":
+		var keys []kedge.Key
+		for _, k := range query["key"] {
+			keys = append(keys, kedge.Key(k))
+		}
+		return done, s.Delete(set, keys...)
+	case "POST edit":
+		n, err := strconv.Atoi(query.Get("n"))
+		if err != nil || n < 1 {
+			return nil, errors.New("n must be a number of 1 or more")
+		}
+		return done, s.BenchEdit(set, n)
+	case "GET requests":
+		return newAnswer("application/json", jsonText(s.Requests())), nil
+	case "DELETE requests":
+		s.ForgetRequests()
+		return done, nil
+	case "GET stats":
+		var fields []string
+		if f := query.Get("fields"); f != "" {
+			fields = strings.Split(f, ",")
+		}
+		stats, err := s.Stats(query.Get("set"), fields...)
+		return newAnswer("application/json", jsonText(stats)), err
+	case "POST fault":
+		var body struct{ Faults []string }
+		if err := json.NewDecoder(io.LimitReader(r.Body, maxCommand)).Decode(&body); err != nil {
+			return nil, err
+		}
+		return done, s.SetFaults(body.Faults...)
+	case "POST expire":
+		s.Expire()
+		return done, nil
+	case "POST approve":
+		if !s.Approve(query.Get("code")) {
+			return nil, errors.New("unknown code")
+		}
+		return done, nil
+	}
+	return nil, errors.New("unknown command")
+}
+
+// readRows reads the rows of a command: JSON objects with a member for each
+// field, complex ones under their path ("Address/City").
+func (s *Service) readRows(set string, body io.Reader) ([]kedge.Record, error) {
+	t := s.table(set)
+	if t == nil {
+		return nil, noSet(set)
+	}
+	raw, err := io.ReadAll(io.LimitReader(body, maxCommand))
+	if err != nil {
+		return nil, err
+	}
+	if trimmed := bytes.TrimSpace(raw); len(trimmed) > 0 && trimmed[0] == '{' {
+		raw = []byte("[" + string(raw) + "]")
+	}
+	var rows []map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &rows); err != nil {
+		return nil, err
+	}
+	var out []kedge.Record
+	for _, row := range rows {
+		var pairs []any
+		for name, text := range row {
+			i, ok := t.index[name]
+			if !ok {
+				return nil, errors.New("no field " + name)
+			}
+			v, err := fromJSON(t.props[i].Type, text)
+			if err != nil {
+				return nil, err
+			}
+			pairs = append(pairs, name, v)
+		}
+		out = append(out, Row(pairs...))
+	}
+	return out, nil
+}
+
+func fromJSON(t kedge.Type, raw json.RawMessage) (kedge.Value, error) {
+	text := string(raw)
+	if text == "null" {
+		return kedge.Null(), nil
+	}
+	if t == kedge.TypeJSON {
+		return kedge.JSON(text), nil
+	}
+	if text[0] == '"' {
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return kedge.Value{}, err
+		}
+		if t == kedge.TypeBytes {
+			text = strings.NewReplacer("+", "-", "/", "_").Replace(text)
+			b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
+			return kedge.Bytes(b), err
+		}
+	}
+	return kedge.ParseText(t, text)
+}
+
+// Stats are figures by which a copy of a set can be compared with it.
+type Stats struct {
+	Count int               `json:"count"`
+	Sums  map[string]string `json:"sums"` // exact, of each int and decimal field, as canonical decimals
+	// Hash is the SHA-256, in hex, of the rows in the order of their keys,
+	// each as the canonical forms of its values (kedge.Value.AppendCanonical).
+	Hash string `json:"hash"`
+}
+
+// Stats returns the figures of a set, over the given fields in their order or
+// over all.
+func (s *Service) Stats(set string, fields ...string) (Stats, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	t := s.table(set)
+	if t == nil {
+		return Stats{}, noSet(set)
+	}
+	if len(fields) == 0 {
+		fields = t.fields.Names()
+	}
+	index := make([]int, len(fields))
+	for i, f := range fields {
+		j, ok := t.index[f]
+		if !ok {
+			return Stats{}, errors.New("no field " + f)
+		}
+		index[i] = j
+	}
+	stats := Stats{Sums: make(map[string]string)}
+	hash := sha256.New()
+	sums := make([]sum, len(fields))
+	var b []byte
+	for _, r := range t.rows {
+		values := t.values(r, s.seq)
+		if values == nil {
+			continue
+		}
+		stats.Count++
+		b = b[:0]
+		for i, j := range index {
+			b = values[j].AppendCanonical(b)
+			sums[i].add(values[j])
+		}
+		hash.Write(b)
+	}
+	for i, j := range index {
+		if p := &t.props[j]; p.Type == kedge.TypeInt || p.Type == kedge.TypeDecimal {
+			stats.Sums[p.Name] = sums[i].String()
+		}
+	}
+	stats.Hash = hex.EncodeToString(hash.Sum(nil))
+	return stats, nil
+}
+
+// A sum adds numbers exactly.
+type sum struct {
+	whole int64 // while nothing else has come
+	rat   *big.Rat
+	scale int
+}
+
+func (s *sum) add(v kedge.Value) {
+	switch v.Type() {
+	case kedge.TypeInt:
+		n := v.Int()
+		if next := s.whole + n; (next > s.whole) == (n > 0) {
+			s.whole = next
+			return
+		}
+		s.more(new(big.Rat).SetInt64(n))
+	case kedge.TypeDecimal:
+		text := kedge.CanonicalDecimal(v.Str())
+		_, frac, _ := strings.Cut(text, ".")
+		s.scale = max(s.scale, len(frac))
+		r, _ := new(big.Rat).SetString(text)
+		s.more(r)
+	}
+}
+
+func (s *sum) more(r *big.Rat) {
+	if s.rat == nil {
+		s.rat = new(big.Rat)
+	}
+	s.rat.Add(s.rat, r)
+}
+
+func (s *sum) String() string {
+	total := new(big.Rat).SetInt64(s.whole)
+	if s.rat != nil {
+		total.Add(total, s.rat)
+	}
+	return kedge.CanonicalDecimal(total.FloatString(s.scale))
+}

@@ -1,0 +1,87 @@
+package odatatest
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+)
+
+// maxRequests is the most requests that are remembered; older ones are forgotten.
+const maxRequests = 100_000
+
+// A Request is a request that the service has got.
+type Request struct {
+	Method string `json:"method"`
+	Path   string `json:"path"`
+	Query  string `json:"query"` // as it was sent
+	Prefer string `json:"prefer,omitempty"`
+	Accept string `json:"accept,omitempty"`
+}
+
+type requestLog struct {
+	mu    sync.Mutex
+	list  []Request
+	calls int
+}
+
+func (l *requestLog) add(r *http.Request) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.list) == maxRequests {
+		l.list = append(l.list[:0], l.list[maxRequests/2:]...)
+	}
+	l.list = append(l.list, Request{r.Method, r.URL.EscapedPath(), r.URL.RawQuery,
+		strings.Join(r.Header.Values("Prefer"), ", "), strings.Join(r.Header.Values("Accept"), ", ")})
+}
+
+func (l *requestLog) countRows() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calls++
+}
+
+// Requests returns the requests that came so far, but for those to /_test/.
+func (s *Service) Requests() []Request {
+	s.requests.mu.Lock()
+	defer s.requests.mu.Unlock()
+	return append([]Request(nil), s.requests.list...)
+}
+
+// ForgetRequests empties the list of requests.
+func (s *Service) ForgetRequests() {
+	s.requests.mu.Lock()
+	defer s.requests.mu.Unlock()
+	s.requests.list = nil
+}
+
+// Calls returns how many requests for rows were answered with rows.
+func (s *Service) Calls() int {
+	s.requests.mu.Lock()
+	defer s.requests.mu.Unlock()
+	return s.requests.calls
+}
+
+// control answers /_test/, which only this machine may use.
+func (s *Service) control(w http.ResponseWriter, r *http.Request) {
+	if !loopback(r.RemoteAddr) || !loopback(r.Host) {
+		http.Error(w, "only for this machine", http.StatusForbidden)
+		return
+	}
+	a, err := s.command(r)
+	if err != nil {
+		a = newAnswer("application/json", jsonText(map[string]string{"error": err.Error()}))
+		a.status = http.StatusBadRequest
+	}
+	a.send(w, -1)
+}
+
+// loopback reports whether an address with or without port is of this machine.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = addr
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,144 @@
+package odatatest
+
+import (
+	"net/http"
+	"strings"
+)
+
+// serve answers every request to the origin.
+func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/_test/") {
+		s.control(w, r)
+		return
+	}
+	s.requests.add(r)
+	if d := s.faults.get("slow").Delay; d > 0 {
+		s.opts.Wait(r.Context(), d)
+	}
+	if strings.HasPrefix(r.URL.Path, "/oauth/") {
+		s.auth.serve(w, r)
+		return
+	}
+	a, rows := s.answer(r)
+	cut := -1
+	if _, hit := s.faults.hit("cut"); hit {
+		cut = len(a.body) / 2
+	}
+	if f := s.faults.current(); f != nil && rows {
+		a, cut = f.apply(s, a)
+	}
+	if r.Method == http.MethodHead {
+		a.body, cut = nil, -1
+	}
+	a.send(w, cut)
+}
+
+// answer returns the answer to r, and whether it is about rows.
+func (s *Service) answer(r *http.Request) (a *answer, rows bool) {
+	rq, err := s.newRequest(r)
+	if err == nil {
+		err = s.faults.refuse()
+	}
+	if err == nil {
+		err = s.auth.check(r, s.faults)
+	}
+	if err == nil {
+		a, rows, err = s.dispatch(rq)
+	}
+	if err != nil {
+		a = s.failed(err)
+	}
+	a.header.Set("OData-Version", rq.version)
+	return a, rows
+}
+
+// apply returns what f makes of an answer, and where to cut it.
+func (f *Failure) apply(s *Service, a *answer) (*answer, int) {
+	if f.Status != 0 {
+		e := fail(f.Status, "Failure", "%s", f.Text)
+		if f.RetryAfter != 0 {
+			e.retryAfter = seconds(f.RetryAfter)
+		}
+		a = s.failed(e)
+	}
+	if f.Garbage {
+		a = &answer{status: a.status, header: a.header.Clone(), body: []byte(`{"value": [ <not json> ` + f.Text)}
+	}
+	switch {
+	case f.Cut && f.CutAt > 0:
+		return a, f.CutAt
+	case f.Cut:
+		return a, len(a.body) / 2
+	}
+	return a, -1
+}
+
+// dispatch answers a request that is let in.
+func (s *Service) dispatch(rq *request) (a *answer, rows bool, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	res, err := s.resolve(rq)
+	if err != nil {
+		return nil, false, err
+	}
+	if rq.Method != http.MethodGet && rq.Method != http.MethodHead {
+		f := fail(http.StatusMethodNotAllowed, "MethodNotAllowed", "This service is for reading only.")
+		f.header = http.Header{"Allow": {"GET, HEAD"}}
+		return nil, res.rows(), f
+	}
+	if kept := s.bench.get(rq); kept != nil {
+		s.requests.countRows()
+		return kept, true, nil
+	}
+	q, err := s.parseQuery(rq, res)
+	if err == nil {
+		err = s.negotiate(rq, q.format, res.kind == metadataDocument)
+	}
+	if err != nil {
+		return nil, res.rows(), err
+	}
+	if res.rows() {
+		s.requests.countRows()
+	}
+	switch res.kind {
+	case serviceDocument:
+		return s.serviceDocument(rq), false, nil
+	case metadataDocument:
+		return s.metadata(rq), false, nil
+	case companyList:
+		return s.companyList(rq), false, nil
+	case countOnly:
+		return s.readCount(q, res.table, res.empty), true, nil
+	case entity:
+		a, err = s.readEntity(rq, q, res)
+	default:
+		a, err = s.readCollection(rq, q, res.table, res.empty)
+	}
+	if err == nil {
+		s.bench.keep(rq, a)
+	}
+	return a, true, err
+}
+
+// serviceDocument answers a request for the root (JSON Format 4.01, 5).
+func (s *Service) serviceDocument(rq *request) *answer {
+	type set struct {
+		Name string `json:"name"`
+		Kind string `json:"kind"`
+		URL  string `json:"url"`
+	}
+	sets := []set{}
+	for _, t := range s.tables {
+		sets = append(sets, set{t.ent.Name, "EntitySet", t.ent.Name})
+	}
+	if s.companies != nil {
+		sets = append(sets, set{"companies", "EntitySet", "companies"})
+	}
+	body := []byte{'{'}
+	if rq.metadata != "none" {
+		body = append(body, rq.control("context")...)
+		body = append(appendString(body, rq.base+"$metadata"), ',')
+	}
+	body = append(body, `"value":`...)
+	return newAnswer(rq.contentType(), append(append(body, jsonText(sets)...), '}'))
+}

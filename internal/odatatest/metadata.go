@@ -1,0 +1,188 @@
+package odatatest
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/kedge-sync/kedge"
+)
+
+// The vocabularies of the annotations.
+const (
+	coreTerms         = "Org.OData.Core.V1."
+	capabilitiesTerms = "Org.OData.Capabilities.V1."
+)
+
+// metadata answers a request for $metadata.
+func (s *Service) metadata(rq *request) *answer {
+	if rq.xml {
+		return newAnswer("application/xml", s.metadataXML())
+	}
+	return newAnswer("application/json", s.metadataJSON())
+}
+
+// A member is a property of an entity type or complex type as it is declared:
+// a primitive one or a complex one.
+type member struct {
+	name     string
+	property *property // nil if complex
+	typeName string    // of the complex type
+	nullable bool
+}
+
+// A structure is an entity type or complex type.
+type structure struct {
+	name    string
+	members []member
+}
+
+// structures returns the entity type of m and then its complex types, the
+// innermost last.
+func (m *model) structures() []structure {
+	all := make([]int, len(m.props))
+	for i := range all {
+		all[i] = i
+	}
+	return m.structuresAt(m.typeName, all, 0)
+}
+
+func (m *model) structuresAt(name string, props []int, depth int) []structure {
+	own := structure{name: name}
+	var inner []structure
+	for _, c := range m.columnsAt(props, depth) {
+		head := m.props[c.prop].path[depth]
+		if c.children == nil {
+			p := &m.props[c.prop]
+			own.members = append(own.members, member{name: head, property: p, nullable: p.Nullable})
+			continue
+		}
+		var below []int
+		nullable := true
+		for _, i := range props {
+			if path := m.props[i].path; len(path) > depth+1 && path[depth] == head {
+				below = append(below, i)
+				nullable = nullable && m.props[i].Nullable
+			}
+		}
+		own.members = append(own.members, member{name: head, typeName: name + "_" + head, nullable: nullable})
+		inner = append(inner, m.structuresAt(name+"_"+head, below, depth+1)...)
+	}
+	return append([]structure{own}, inner...)
+}
+
+// facets returns the facets of a property in the order of CSDL, as names and
+// values.
+func (p *property) facets() [][2]string {
+	var out [][2]string
+	add := func(name, value string) { out = append(out, [2]string{name, value}) }
+	if p.MaxLength > 0 && (p.edm == "Edm.String" || p.edm == "Edm.Binary") {
+		add("MaxLength", strconv.Itoa(p.MaxLength))
+	}
+	switch p.edm {
+	case "Edm.Decimal":
+		if p.Precision > 0 {
+			add("Precision", strconv.Itoa(p.Precision))
+		}
+		if p.Scale < 0 {
+			add("Scale", "variable")
+		} else {
+			add("Scale", strconv.Itoa(p.Scale))
+		}
+	case "Edm.DateTimeOffset", "Edm.TimeOfDay", "Edm.Duration":
+		add("Precision", strconv.Itoa(max(p.Precision, 9))) // digits of a second; kedge.Value holds nine
+	}
+	return out
+}
+
+// An annotation is a term with a value: a bool, a text, or a record of bools
+// and texts.
+type annotation struct {
+	term  string
+	value any // bool, string or [][2]any
+}
+
+func (p *property) annotations() []annotation {
+	var out []annotation
+	if p.Title != "" {
+		out = append(out, annotation{coreTerms + "Description", p.Title})
+	}
+	if p.Computed || p.ReadOnly {
+		out = append(out, annotation{coreTerms + "Computed", true})
+	}
+	if p.Immutable {
+		out = append(out, annotation{coreTerms + "Immutable", true})
+	}
+	return out
+}
+
+func (s *Service) setAnnotations() []annotation {
+	record := func(term, name string, value bool) annotation {
+		return annotation{capabilitiesTerms + term, [][2]any{{name, value}}}
+	}
+	return []annotation{
+		record("ChangeTracking", "Supported", !s.opts.NoDelta),
+		record("FilterRestrictions", "Filterable", !s.opts.NoFilter),
+		record("SortRestrictions", "Sortable", !s.opts.NoFilter),
+		record("InsertRestrictions", "Insertable", false),
+		record("UpdateRestrictions", "Updatable", false),
+		record("DeleteRestrictions", "Deletable", false),
+	}
+}
+
+// A constraint is a referential constraint as it is declared.
+type constraint struct{ property, referenced string }
+
+// constraints returns the referential constraints of a navigation. Under the
+// quirk odd-constraint they are the wrong way round, as some services have
+// them.
+func (s *Service) constraints(m *model, n *navigation) []constraint {
+	target := s.table(n.target)
+	var out []constraint
+	for i := range n.from {
+		c := constraint{m.props[n.from[i]].Name, target.props[n.to[i]].Name}
+		if s.quirk(OddConstraint) {
+			c.property, c.referenced = c.referenced, c.property+"/"+c.property
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func (n *navigation) nullable(m *model) bool {
+	for _, i := range n.from {
+		if m.props[i].Nullable {
+			return true
+		}
+	}
+	return false
+}
+
+// companyModel is the set "companies" of Business Central.
+func companyModel() *model {
+	return newModel(Set{Entity: kedge.Entity{Name: "companies", Key: []string{"id"}, Fields: []kedge.Field{
+		{Name: "id", Type: kedge.TypeString, Format: kedge.FormatGUID},
+		{Name: "name", Type: kedge.TypeString, MaxLength: 30},
+		{Name: "displayName", Type: kedge.TypeString, MaxLength: 250},
+	}}}, "")
+}
+
+// models returns the models of all sets, with that of the companies.
+func (s *Service) models() []*model {
+	var out []*model
+	for _, t := range s.tables {
+		out = append(out, t.model)
+	}
+	if s.companies != nil {
+		c := companyModel()
+		c.typeName = "company"
+		out = append(out, c)
+	}
+	return out
+}
+
+func enumMembers(p *property) []string {
+	if len(p.Enum) > 0 {
+		return p.Enum
+	}
+	return strings.Fields("None")
+}

@@ -1,0 +1,72 @@
+package odatatest
+
+// A Name is the name of a quirk or fault, with one line that tells what it does.
+type Name struct {
+	Name  string
+	Title string
+}
+
+// The quirks of reading.
+const (
+	OffsetTokens       = "offset-tokens"
+	IgnoreMaxPageSize  = "ignore-maxpagesize"
+	PreferNotInherited = "prefer-not-inherited"
+	NextAfterTop       = "next-after-top"
+	RelativeLinks      = "relative-links"
+	ForeignLinks       = "foreign-links"
+	EmptyPages         = "empty-pages"
+	EarlyDeltaLink     = "early-delta-link"
+	DeltaIgnoresSelect = "delta-ignores-select"
+	DeltaOutsideFilter = "delta-outside-filter"
+	DeltaForgets       = "delta-forgets"
+	MixedRemoved       = "mixed-removed"
+	BareID             = "bare-id"
+	NoOr               = "no-or"
+	TextTimeCompare    = "text-time-compare"
+	CaseInsensitive    = "case-insensitive"
+	NoIEEE754          = "no-ieee754"
+	OddErrors          = "odd-errors"
+	OddConstraint      = "odd-constraint"
+)
+
+// Quirks returns the quirks that a service can have.
+func Quirks() []Name {
+	return []Name{
+		{OffsetTokens, "next links count rows, so that edits between pages skip or repeat rows"},
+		{IgnoreMaxPageSize, "the size of pages is the server's alone"},
+		{PreferNotInherited, "a page whose request has no Prefer holds all that is left"},
+		{NextAfterTop, "a next link follows although $top is met, and goes on beyond it"},
+		{RelativeLinks, "next and delta links are relative to the request"},
+		{ForeignLinks, "next links lead to another host"},
+		{EmptyPages, "every other page is empty but for its next link"},
+		{EarlyDeltaLink, "each page has a delta link, and only that of the last page is complete"},
+		{DeltaIgnoresSelect, "deltas hold all properties"},
+		{DeltaOutsideFilter, "deltas hold changed rows that the filter excludes"},
+		{DeltaForgets, "deltas are empty whatever happened"},
+		{MixedRemoved, "deleted entities are written in the spellings of 4.0 and 4.01 mixed"},
+		{BareID, "the id of a deleted entity is its bare key"},
+		{NoOr, "$filter with or over different fields is refused"},
+		{TextTimeCompare, "times are compared as texts of another form"},
+		{CaseInsensitive, "strings are compared without case"},
+		{NoIEEE754, "IEEE754Compatible is refused with 406, and large numbers are JSON numbers"},
+		{OddErrors, "error bodies are numbers, text, HTML or empty"},
+		{OddConstraint, "referential constraints in the metadata are malformed"},
+	}
+}
+
+func isQuirk(name string) bool {
+	for _, q := range Quirks() {
+		if q.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func names(list []Name) []string {
+	out := make([]string, len(list))
+	for i, n := range list {
+		out[i] = n.Name
+	}
+	return out
+}
