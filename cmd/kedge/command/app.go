@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -208,7 +209,10 @@ func (a *app) withEgress(name string, o httpclient.Options) httpclient.Options {
 // isOwnDatabase tells whether a connection's tables lie in kedge's database.
 func (a *app) isOwnDatabase(name string) bool {
 	c, ok := a.cfg.Connections[name]
-	return ok && c.Kind == "sqltable" && sqltable.IsOwn(c.Block)
+	var block struct {
+		DSN string `json:"dsn"`
+	}
+	return ok && c.Kind == "sqltable" && json.Unmarshal(c.Block, &block) == nil && block.DSN == "kedge"
 }
 
 func (a *app) showDeviceCode(connection string) httpclient.DevicePrompt {

@@ -245,6 +245,9 @@ func (a *app) mapTables() *cobra.Command {
 	return c
 }
 
+// tablesOf returns the local entities that a draft's mapping needs.
+func tablesOf(d *draft) []kedge.Entity { return mapping.Tables(d.mapping, d.ext) }
+
 func makeTables(cmd *cobra.Command, conn *connectors.Conn, want []kedge.Entity, yes bool) error {
 	editor, ok := conn.Driver().(connectors.SchemaEditor)
 	if !ok {
