@@ -75,7 +75,11 @@ func readYAML(src []byte) (*node, *Problem) {
 // refuseTokens finds what the format does not allow before the parser sees it.
 func refuseTokens(tokens token.Tokens) *Problem {
 	depth, dashes, line := 0, 0, 0
+	var sizes objectSizes
 	for _, t := range tokens {
+		if sizes.next(t) > MaxValues+1 {
+			return problemAt(t, fmt.Sprintf("an object with more than %d keys", MaxValues))
+		}
 		if t.Position.Line != line {
 			line, dashes = t.Position.Line, 0
 		}
@@ -104,6 +108,37 @@ func refuseTokens(tokens token.Tokens) *Problem {
 		}
 	}
 	return nil
+}
+
+// objectSizes counts the keys of the open block objects. The YAML parser takes
+// time that grows with the square of the keys of one object.
+type objectSizes []struct{ column, keys int }
+
+// next returns how many keys the object has that t belongs to.
+func (s *objectSizes) next(t *token.Token) int {
+	column := t.Position.Column
+	switch {
+	case t.Type == token.SequenceEntryType:
+		s.close(column)
+		return 0
+	case t.Type != token.MappingValueType || t.Prev == nil:
+		return 0
+	}
+	column = t.Prev.Position.Column
+	s.close(column)
+	if n := len(*s); n > 0 && (*s)[n-1].column == column {
+		(*s)[n-1].keys++
+		return (*s)[n-1].keys
+	}
+	*s = append(*s, struct{ column, keys int }{column, 1})
+	return 1
+}
+
+// close forgets the objects that are indented more than column.
+func (s *objectSizes) close(column int) {
+	for len(*s) > 0 && (*s)[len(*s)-1].column > column {
+		*s = (*s)[:len(*s)-1]
+	}
 }
 
 func problemAt(t *token.Token, message string) *Problem {
