@@ -55,7 +55,10 @@ func (c *Config) mainIntegrations() int {
 // check finds what is wrong between keys.
 func (c *Config) check() error {
 	main := c.files[0]
-	for name := range c.Connections {
+	for name, conn := range c.Connections {
+		if conn.Kind == "" { // a null block does not get to UnmarshalYAML
+			return c.errorAt("$.connections."+name, fmt.Sprintf("connections.%s: kind: missing; \"kedge connections list --kinds\" lists them", name))
+		}
 		if !connectionName.MatchString(name) {
 			return c.errorAt("$.connections."+name, fmt.Sprintf("connections.%s: use a lower-case letter, then up to 62 lower-case letters, digits or hyphens", name))
 		}

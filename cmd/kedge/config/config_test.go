@@ -52,9 +52,12 @@ func TestWrongConfigs(t *testing.T) {
 		{"not YAML", "version: [1\n", `kedge.yaml:1:`},
 		{"two documents", "version: 1\n---\nversion: 1\n", `kedge.yaml:3:`},
 		{"anchor", "version: 1\nstore: &s {}\n", `kedge.yaml:2:8: YAML anchors and aliases are not allowed; write the value out`},
+		{"tag", "version: 1\nkeys: !0\n", `kedge.yaml:2:7: YAML tags are not allowed`}, // the library panics on it
+		{"not UTF-8", "version: 1 # \x86\n", `kedge.yaml: the file is not UTF-8`},
 		{"variable not set", "version: 1\nstore: {dsn: \"${NOT_SET_HERE}\"}\n", `kedge.yaml:2:14: the environment variable NOT_SET_HERE is not set; set it, or write ${NOT_SET_HERE:-DEFAULT}`},
 		{"secret file missing", "version: 1\nstore: {dsn: \"file:nowhere\"}\n", `kedge.yaml:2:14: the file that this value refers to cannot be read: `},
 		{"connection without kind", "version: 1\nconnections:\n  crm: {url: x}\n", `kind: missing; "kedge connections list --kinds" lists them`},
+		{"connection without a block", "version: 1\nconnections:\n  crm:\n", `connections.crm: kind: missing`},
 		{"connection name", crm + "  Crm: {kind: odata}\n", `kedge.yaml:6:8: connections.Crm: use a lower-case letter, then up to 62 lower-case letters, digits or hyphens`},
 		{"integration without external", crm + "integrations:\n  - {name: a, mapping: m.yaml}\n", `kedge.yaml:7:`},
 		{"unknown connection", crm + "integrations:\n  - {name: a, external: crn, mapping: m.yaml}\n", `kedge.yaml:7:25: integrations[0].external: there is no connection "crn"; did you mean "crm"?`},

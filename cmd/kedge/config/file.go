@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -129,6 +130,9 @@ func readFile(path string) (*file, error) {
 
 func parse(path string, src []byte) (*file, error) {
 	f := &file{path: path}
+	if !utf8.Valid(src) {
+		return nil, invalid("%s: the file is not UTF-8", path)
+	}
 	doc, err := parser.ParseBytes(src, 0)
 	if err != nil {
 		return nil, f.yamlError(err)
@@ -145,7 +149,35 @@ func parse(path string, src []byte) (*file, error) {
 	if f.body == nil {
 		return nil, invalid("%s: the file is empty; \"kedge init\" writes one to start from", path)
 	}
+	if err := f.refuse(); err != nil {
+		return nil, err
+	}
 	return f, f.resolve(f.body)
+}
+
+// refuse finds what would make the file differ from what one sees.
+func (f *file) refuse() error {
+	var err error
+	ast.Walk(visitor(func(n ast.Node) bool {
+		switch n.(type) {
+		case *ast.AliasNode, *ast.AnchorNode, *ast.MergeKeyNode:
+			err = f.problem(n.GetToken(), "YAML anchors and aliases are not allowed; write the value out")
+		case *ast.TagNode:
+			err = f.problem(n.GetToken(), "YAML tags are not allowed; put text in quotes instead")
+		}
+		return err == nil
+	}), f.body)
+	return err
+}
+
+// A visitor is called for each node, and for those below if it returns true.
+type visitor func(ast.Node) bool
+
+func (v visitor) Visit(n ast.Node) ast.Visitor {
+	if v(n) {
+		return v
+	}
+	return nil
 }
 
 var reference = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}`)
@@ -169,8 +201,6 @@ func (f *file) resolve(n ast.Node) error {
 		}
 	case *ast.StringNode:
 		return f.resolveText(n)
-	case *ast.AliasNode, *ast.AnchorNode:
-		return f.problem(n.GetToken(), "YAML anchors and aliases are not allowed; write the value out")
 	}
 	return nil
 }
