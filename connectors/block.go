@@ -13,6 +13,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/nearest"
 )
 
 // noLoading refuses to load schemas. The library would open any file that a
@@ -38,7 +39,7 @@ func checkBlock(path string, k *Kind, cfg json.RawMessage) error {
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.UseLoader(noLoading{})
-	const url = "kind:block"
+	const url = "kind:///block"
 	if err = compiler.AddResource(url, doc); err == nil {
 		var schema *jsonschema.Schema
 		if schema, err = compiler.Compile(url); err == nil {
@@ -152,31 +153,8 @@ func (f *findings) suggest(schemaURL, name string) string {
 		return ""
 	}
 	known := slices.Sorted(maps.Keys(schema.Properties))
-	nearest := slices.MinFunc(known, func(a, b string) int { return distance(name, a) - distance(name, b) })
-	if distance(name, nearest) <= max(1, len(name)/3) {
-		return "; did you mean " + nearest + "?"
+	if near := nearest.Name(name, known); near != "" {
+		return "; did you mean " + near + "?"
 	}
 	return "; known keys: " + strings.Join(known, ", ")
-}
-
-// distance is the Levenshtein distance of a and b without regard to case.
-func distance(a, b string) int {
-	a, b = strings.ToLower(a), strings.ToLower(b)
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

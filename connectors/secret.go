@@ -25,7 +25,7 @@ func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, hidden) }
 // MarshalJSON returns the JSON string "***".
 func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + hidden + `"`), nil }
 
-// MarshalText returns "***", for YAML and for map keys.
+// MarshalText returns "***", for YAML and other formats.
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 // LogValue returns "***".

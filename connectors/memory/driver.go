@@ -1,7 +1,6 @@
 // Package memory is the reference connector: a system that lives in memory,
-// and a driver for it. It is complete but for transactions, and small enough
-// to be copied: driver.go shows what a connector has to do, store.go plays the
-// remote system.
+// and a driver for it that is small enough to be copied. driver.go shows what
+// a connector has to do, store.go plays the remote system.
 package memory
 
 import (
