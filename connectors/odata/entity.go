@@ -1,0 +1,201 @@
+package odata
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors/odata/csdl"
+	"github.com/kedge-sync/kedge/connectors/odata/wire"
+)
+
+// An entity is an entity set with its options and what follows from both. It
+// is immutable.
+type entity struct {
+	info    kedge.Entity // without what findings add
+	opts    EntityConfig
+	set     *csdl.Set
+	columns map[string]wire.Column // by field
+	key     []wire.Column
+	version *wire.Column // grows with every change; nil if there is none
+}
+
+// deltaReconcile is how often a full read is wished for although there are
+// deltas: a service that has lost its tracking state may answer with an empty
+// delta, which nobody can tell from no change.
+const deltaReconcile = 168 * time.Hour
+
+func (d *Driver) newEntity(model *csdl.Model, set *csdl.Set) (*entity, error) {
+	e := &entity{opts: d.options(model, set.Name), columns: map[string]wire.Column{}}
+	if e.opts.Cast != "" {
+		cast, err := model.Cast(set, e.opts.Cast)
+		if err != nil {
+			return nil, configError(d.env, fmt.Errorf("entities.%s.cast: %w", set.Name, err))
+		}
+		set = cast
+	}
+	if e.opts.Complex == "json" {
+		set = wholeComplex(set)
+	}
+	e.set = set
+	e.info = model.Entity(set)
+	for _, name := range slices.Sorted(maps.Keys(e.opts.ExtraFields)) {
+		if e.info.Field(name) == nil {
+			t, _ := kedge.ParseType(e.opts.ExtraFields[name])
+			e.info.Fields = append(e.info.Fields, kedge.Field{Name: name, Type: t, Nullable: true, ReadOnly: true})
+		}
+	}
+	for i := range e.info.Fields {
+		e.addColumn(&e.info.Fields[i])
+	}
+	for _, name := range e.info.Key {
+		e.key = append(e.key, e.columns[name])
+	}
+	// The driver reads: what is written is for a later version.
+	e.info.Insert, e.info.Update, e.info.Delete = false, false, false
+	e.info.Full = true
+	e.info.PageMax = e.opts.PageSize
+	e.info.Filter = set.Hints.Filterable.Or(true)
+	return e, e.findVersion(d)
+}
+
+func (e *entity) addColumn(f *kedge.Field) {
+	c := wire.Column{Path: f.Name, Type: f.Type, Format: f.Format, Edm: f.NativeType}
+	if p := e.set.Property(f.Name); p != nil {
+		c.EnumType = p.EnumType
+		if p.Edm != "" && p.EnumType == "" {
+			c.Edm = p.Edm
+		}
+	}
+	e.columns[f.Name] = c
+}
+
+// wholeComplex returns set with complex properties whole instead of in parts.
+func wholeComplex(set *csdl.Set) *csdl.Set {
+	whole := *set
+	whole.Properties = nil
+	var prefixes []string
+	for _, p := range set.Properties {
+		if p.Parts {
+			p.Parts = false
+			prefixes = append(prefixes, p.Path+"/")
+		}
+		whole.Properties = append(whole.Properties, p)
+	}
+	whole.Properties = slices.DeleteFunc(whole.Properties, func(p csdl.Property) bool {
+		return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(p.Path, prefix) })
+	})
+	return &whole
+}
+
+// Names under which services keep a value that grows with every change.
+// Integers come first: they depend on no clock, and no two are equal.
+var (
+	versionNames = []string{"rowversionnumber", "systemrowversion", "versionnumber", "rowversion"}
+	timeNames    = []string{"lastmodifieddatetime", "systemmodifiedat", "modifiedon", "modifiedat", "lastmodified", "updatedat"}
+)
+
+// findVersion settles which field a watermark uses.
+func (e *entity) findVersion(d *Driver) error {
+	name := e.opts.VersionField
+	if name == "" {
+		name = e.named(versionNames, kedge.TypeInt)
+	}
+	if name == "" {
+		name = e.named(timeNames, kedge.TypeTime)
+	}
+	if name == "" {
+		return nil
+	}
+	f := e.info.Field(name)
+	if f == nil {
+		for i := range e.info.Fields {
+			if strings.EqualFold(e.info.Fields[i].Name, name) {
+				f = &e.info.Fields[i]
+			}
+		}
+	}
+	if f == nil {
+		if _, own := d.cfg.Entities[e.info.Name]; !own { // given for all entities: not all need to have it
+			return nil
+		}
+		return configError(d.env, fmt.Errorf("entities.%s.versionField: there is no field %q", e.info.Name, name))
+	}
+	if f.Type != kedge.TypeInt && f.Type != kedge.TypeTime {
+		return configError(d.env, fmt.Errorf("entities.%s.versionField: %s is %v, not an integer or a time", e.info.Name, f.Name, f.Type))
+	}
+	c := e.columns[f.Name]
+	e.version, e.info.Version = &c, f.Name
+	return nil
+}
+
+func (e *entity) named(names []string, t kedge.Type) string {
+	for _, want := range names {
+		for i := range e.info.Fields {
+			if f := &e.info.Fields[i]; f.Type == t && strings.EqualFold(f.Name, want) {
+				return f.Name
+			}
+		}
+	}
+	return ""
+}
+
+// describe adds to info what tracking there is, as far as it is known.
+func (e *entity) describe(info *kedge.Entity, f finding) {
+	mode, why := e.mode(f)
+	switch mode {
+	case byDelta:
+		info.Delta, info.Deletes, info.ReconcileEvery = true, true, deltaReconcile
+		info.Tracking = "delta links"
+	case auto:
+		info.Delta, info.ReconcileEvery = true, deltaReconcile
+		info.Tracking = "delta links if the first read gets one"
+		if e.version != nil {
+			info.Tracking += ", else watermark on " + e.version.Path
+		}
+		return
+	case byVersion:
+		info.Delta = true
+		info.Tracking = "watermark on " + e.version.Path
+	default:
+		info.Tracking = "full reads"
+	}
+	if why != "" {
+		info.Tracking += " (" + why + ")"
+	}
+}
+
+// mode tells how changes of e are found, and why if that was not the first
+// choice. auto means that the next full read finds out.
+func (e *entity) mode(f finding) (mode, why string) {
+	switch e.opts.Tracking {
+	case byFull:
+		return byFull, "as configured"
+	case byDelta:
+		return byDelta, ""
+	case byVersion:
+		if e.version == nil {
+			return byFull, "no version field was found"
+		}
+		if len(e.key) == 0 {
+			return byFull, "the entity has no key"
+		}
+		return byVersion, ""
+	}
+	switch {
+	case len(e.key) == 0:
+		return byFull, "the entity has no key"
+	case f.Delta == found:
+		return byDelta, ""
+	case f.Delta == unasked:
+		return auto, ""
+	case e.version == nil:
+		return byFull, "no delta links, no version field"
+	case f.Watermark == failed:
+		return byFull, f.WatermarkWhy
+	}
+	return byVersion, "no delta links"
+}
