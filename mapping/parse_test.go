@@ -228,9 +228,21 @@ func TestLimits(t *testing.T) {
 // deep files must not reach it.
 func TestDeepNesting(t *testing.T) {
 	for _, open := range []string{"[", "{a: ", "- ", "? ", "a:\n "} {
-		_, err := mapping.Parse("m.yaml", []byte(strings.Repeat(open, mapping.MaxFile/len(open))))
+		_, err := mapping.Parse("m.yaml", []byte(strings.Repeat(open, mapping.MaxFile/8/len(open))))
 		if err == nil {
 			t.Errorf("a file of %q was accepted", open)
+		}
+	}
+}
+
+func TestDeepBlocks(t *testing.T) {
+	for _, line := range []string{"a:", "-"} {
+		var b strings.Builder
+		for i := 0; b.Len() < mapping.MaxFile/8; i++ {
+			b.WriteString(strings.Repeat(" ", i) + line + "\n")
+		}
+		if _, err := mapping.Parse("m.yaml", []byte(b.String())); err == nil {
+			t.Errorf("a deep file of %q was accepted", line)
 		}
 	}
 }
@@ -238,7 +250,7 @@ func TestDeepNesting(t *testing.T) {
 // The same holds for the keys of one object.
 func TestLargeObject(t *testing.T) {
 	for _, line := range []string{"a: b\n", "a:\n", "a: {b: c}\n", "{a: b, ", "a: [b]\n"} {
-		_, err := mapping.Parse("m.yaml", []byte(strings.Repeat(line, mapping.MaxFile/len(line))))
+		_, err := mapping.Parse("m.yaml", []byte(strings.Repeat(line, mapping.MaxFile/8/len(line))))
 		if err == nil {
 			t.Errorf("a file of %q was accepted", line)
 		}

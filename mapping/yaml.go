@@ -103,7 +103,7 @@ func refuseTokens(tokens token.Tokens) *Problem {
 		case token.SequenceEntryType:
 			dashes++
 		}
-		if depth > maxDepth || dashes > maxDepth || t.Position.IndentLevel > maxDepth {
+		if depth > maxDepth || dashes > maxDepth {
 			return problemAt(t, fmt.Sprintf("more than %d levels of nesting", maxDepth))
 		}
 	}
