@@ -22,6 +22,7 @@ func TestMain(m *testing.M) {
 	flag.Set("rapid.nofailfile", "true")
 	flag.Set("rapid.shrinktime", "0s")
 	flag.Set("rapid.seed", "1")
+	flag.Set("rapid.checks", "40")
 	os.Exit(m.Run())
 }
 
