@@ -32,8 +32,9 @@ type Harness struct {
 
 // A System is a remote system under test. Its methods other than Driver work
 // behind the driver's back, as another program would. They return an error of
-// kind Unsupported for what the system cannot hold or do, such as a NUL in a
-// text; the check then cannot run. Implement [Holder], [Failer] and [Expirer]
+// kind Unsupported for what the system cannot hold as it is or cannot do, such
+// as a NUL in a text or nanoseconds where it keeps microseconds; the check
+// then cannot run. Implement [Holder], [Failer], [Expirer] and [Secreter]
 // where the system can.
 type System interface {
 	// Driver returns a new driver for the system, as another process would

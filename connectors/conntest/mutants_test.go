@@ -445,6 +445,7 @@ var valueMutants = []mutant{
 		b, _ := json.Marshal(any)
 		return kedge.JSON(string(b))
 	}), "values/Json"},
+	{"json loses NUL", values(kedge.TypeJSON, func(v kedge.Value) kedge.Value { return kedge.JSON(strings.ReplaceAll(v.Str(), `\u0000`, "")) }), "values/JsonNul"},
 	{"guids in capitals", mutation{record: func(r *kedge.Record) {
 		if i := r.Fields.Index("guid"); i >= 0 && len(r.Values) > i && !r.Values[i].IsEmpty() {
 			r.Values[i] = kedge.String(strings.ToUpper(r.Values[i].Str()))

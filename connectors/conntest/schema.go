@@ -127,6 +127,9 @@ func schemaLookupTargets(ctx context.Context, e *env) error {
 			}
 		}
 	}
+	if len(found) == 0 {
+		return cannot("the schema has no lookups")
+	}
 	for _, want := range []string{"widgets.partNo parts.No", "widgets.partLine parts.Line"} {
 		if !found[want] {
 			return fmt.Errorf("the lookup %q is not in the schema", want)
