@@ -11,6 +11,7 @@ package conntest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -114,19 +115,29 @@ func Run(t *testing.T, h Harness) {
 	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
 			reason, lacked := h.Lacks[c.name]
-			err := c.on(t, h.Start(t))
-			switch why, cant := errors.AsType[*cannotRun](err); {
-			case cant && lacked && reason != "":
-				t.Skip("lacks it: " + reason)
-			case cant:
-				t.Errorf("cannot run (%v); list it in Lacks with the reason", why)
-			case lacked:
-				t.Errorf("is listed in Lacks, but can run (outcome: %v)", err)
-			case err != nil:
+			skip, err := verdict(c.on(t, h.Start(t)), reason, lacked)
+			if err != nil {
 				t.Error(err)
+			} else if skip {
+				t.Skip("lacks it: " + reason)
 			}
 		})
 	}
+}
+
+// verdict says what the outcome of a check means for a harness that lists it
+// in Lacks with reason, or does not.
+func verdict(outcome error, reason string, lacked bool) (skip bool, err error) {
+	why, cant := errors.AsType[*cannotRun](outcome)
+	switch {
+	case cant && lacked && reason != "":
+		return true, nil
+	case cant:
+		return false, fmt.Errorf("cannot run (%w); list it in Lacks with the reason", why)
+	case lacked:
+		return false, fmt.Errorf("is listed in Lacks, but can run (outcome: %v)", outcome)
+	}
+	return false, outcome
 }
 
 // unknown returns the names in Lacks that no check has.

@@ -2,6 +2,7 @@ package conntest
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -72,5 +73,31 @@ func TestLacksNamesUnknownChecks(t *testing.T) {
 	h := Harness{Lacks: map[string]string{"delta/Deletes": "no", "delta/Nothing": "typo", "Deletes": "no group"}}
 	if got, want := h.unknown(checks()), []string{"Deletes", "delta/Nothing"}; !slices.Equal(got, want) {
 		t.Errorf("unknown names in Lacks: got %v, want %v", got, want)
+	}
+}
+
+// A check is skipped only if it cannot run and Lacks says why.
+func TestVerdict(t *testing.T) {
+	cant, broken := cannot("no deltas"), errors.New("got 1, want 2")
+	for _, tt := range []struct {
+		outcome error
+		lacked  bool
+		reason  string
+		skip    bool
+		want    string
+	}{
+		{nil, false, "", false, ""},
+		{broken, false, "", false, "got 1, want 2"},
+		{cant, true, "the system has none", true, ""},
+		{fmt.Errorf("Put: %w", cant), true, "the system has none", true, ""},
+		{cant, true, "", false, "cannot run (no deltas); list it in Lacks with the reason"},
+		{cant, false, "", false, "cannot run (no deltas); list it in Lacks with the reason"},
+		{nil, true, "the system has none", false, "is listed in Lacks, but can run (outcome: <nil>)"},
+		{broken, true, "the system has none", false, "is listed in Lacks, but can run (outcome: got 1, want 2)"},
+	} {
+		skip, err := verdict(tt.outcome, tt.reason, tt.lacked)
+		if text := fmt.Sprint(err); skip != tt.skip || err != nil && text != tt.want || err == nil && tt.want != "" {
+			t.Errorf("outcome %v, lacked %v %q: got skip %v and %v, want %v and %q", tt.outcome, tt.lacked, tt.reason, skip, err, tt.skip, tt.want)
+		}
 	}
 }

@@ -134,3 +134,33 @@ func TestAckForgets(t *testing.T) {
 		t.Errorf("an anchor of another store: got %v, want kind AnchorExpired", err)
 	}
 }
+
+// Tokens and anchors come from outside: from a database that another program
+// may have written to.
+func FuzzPosition(f *testing.F) {
+	store := memory.NewStore(conntest.Parts)
+	for _, no := range []string{"a", "b", "c"} {
+		r := kedge.Record{Fields: kedge.NewFields("No"), Values: []kedge.Value{kedge.String(no)}, Key: kedge.Key(no + ",1")}
+		if err := store.Put(f.Context(), "parts", r); err != nil {
+			f.Fatal(err)
+		}
+	}
+	driver := memory.New(store)
+	page, err := driver.ReadPage(f.Context(), connectors.ReadRequest{Entity: "parts", Size: 2})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(page.Next), "")
+	f.Add("", string(page.Next))
+	f.Add("e30", "bnVsbA")
+	f.Fuzz(func(t *testing.T, token, anchor string) {
+		req := connectors.ReadRequest{Entity: "parts", Size: 2, Token: connectors.Token(token), Anchor: kedge.Anchor(anchor)}
+		page, err := driver.ReadPage(t.Context(), req)
+		if err == nil && len(page.Records) > 2 {
+			t.Errorf("got %d records, want at most 2", len(page.Records))
+		}
+		if kind := kedge.KindOf(err); err != nil && kind != kedge.Invalid && kind != kedge.AnchorExpired {
+			t.Errorf("got kind %v (%v), want Invalid or AnchorExpired", kind, err)
+		}
+	})
+}
