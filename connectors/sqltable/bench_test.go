@@ -1,14 +1,18 @@
 package sqltable_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/uptrace/bun/driver/pgdriver"
+
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors/sqltable"
+	"github.com/kedge-sync/kedge/connectors/sqltable/pgcopy"
 	"github.com/kedge-sync/kedge/internal/store"
 	"github.com/kedge-sync/kedge/internal/store/storetest"
 )
@@ -85,8 +89,16 @@ func benchWrite(b *testing.B, engine store.Engine, mode, who string) {
 		}
 		b.StopTimer()
 		changes := benchChanges(op, from, page, revision)
+		var ready []byte
+		if engine == store.Postgres {
+			ready = benchCopy(b, changes)
+		}
 		b.StartTimer()
-		benchCommit(b, st, d, who, changes)
+		if who == "bare" && engine == store.Postgres {
+			benchBarePostgres(b, st, op, ready)
+		} else {
+			benchCommit(b, st, d, who, changes)
+		}
 		i++
 	}
 	b.ReportMetric(float64(page*i)/b.Elapsed().Seconds(), "rows/s")
@@ -160,4 +172,58 @@ func bareUpdate(ctx context.Context, tx *store.Tx, changes []kedge.Change) error
 		}
 	}
 	return nil
+}
+
+// benchCopy returns changes in the format of COPY.
+func benchCopy(b *testing.B, changes []kedge.Change) []byte {
+	var e pgcopy.Encoder
+	for _, c := range changes {
+		e.Row(12)
+		for _, v := range c.Values {
+			switch v.Type() {
+			case kedge.TypeDecimal:
+				e.Numeric(v.Str())
+			case kedge.TypeInt:
+				e.Int8(v.Int())
+			case kedge.TypeBool:
+				e.Bool(v.Bool())
+			case kedge.TypeFloat:
+				e.Float8(v.Float())
+			case kedge.TypeTime:
+				e.Time(v.Time())
+			case kedge.TypeDate:
+				e.Date(v.Time())
+			default:
+				e.Text(v.Str())
+			}
+		}
+	}
+	return e.Bytes()
+}
+
+// benchBarePostgres copies ready bytes and merges them.
+func benchBarePostgres(b *testing.B, s *store.Store, op kedge.Op, ready []byte) {
+	err := s.InTx(b.Context(), func(ctx context.Context, tx *store.Tx) error {
+		conn := tx.Conn()
+		if _, err := conn.Conn.ExecContext(ctx, "CREATE TEMP TABLE IF NOT EXISTS bare (LIKE bench) ON COMMIT DELETE ROWS"); err != nil {
+			return err
+		}
+		if _, err := pgdriver.CopyFrom(ctx, conn, bytes.NewReader(ready), "COPY bare FROM STDIN (FORMAT BINARY)"); err != nil {
+			return err
+		}
+		var set, copied []string
+		for i := 1; i < 12; i++ {
+			set = append(set, fmt.Sprintf("f%d = excluded.f%d", i, i))
+			copied = append(copied, fmt.Sprintf("f%d = bare.f%d", i, i))
+		}
+		merge := "INSERT INTO bench SELECT * FROM bare ON CONFLICT (f0) DO UPDATE SET " + strings.Join(set, ", ")
+		if op == kedge.Update {
+			merge = "UPDATE bench SET " + strings.Join(copied, ", ") + " FROM bare WHERE bench.f0 = bare.f0"
+		}
+		_, err := conn.Conn.ExecContext(ctx, merge)
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
 }

@@ -76,6 +76,10 @@ type group struct {
 	rows    []int // positions in changes
 	values  []kedge.Value
 	version []kedge.Value // expected; missing means any. Empty if no change has one
+
+	base   int    // number of the first row in the group that this is a slice of
+	staged string // PostgreSQL: temporary table that holds the rows of that group, or ""
+	sliced bool
 }
 
 // row returns the values of row i, aligned with columns.
@@ -95,6 +99,7 @@ func (g *group) slice(i, j int) *group {
 	s := *g
 	n := len(g.columns)
 	s.rows, s.values = g.rows[i:j], g.values[i*n:j*n]
+	s.base, s.sliced = g.base+i, g.sliced || j-i < len(g.rows)
 	if len(g.version) > 0 {
 		s.version = g.version[i:j]
 	}

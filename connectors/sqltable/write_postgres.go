@@ -23,34 +23,61 @@ type pgWriter struct {
 
 func (w *writer) runPostgres(ctx context.Context, tx connectors.Tx, g *group) error {
 	p := &pgWriter{writer: w, conn: tx.Conn().Conn}
-	if g.keyed {
-		return p.halving(ctx, g)
+	if !g.keyed { // the database says which key is whose only for one row
+		for i := range g.rows {
+			if err := p.halving(ctx, g.slice(i, i+1)); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	for i := range g.rows { // the database says which key is whose only for one row
-		if err := p.halving(ctx, g.slice(i, i+1)); err != nil {
+	if len(g.rows) >= stageRows {
+		// A row that COPY refuses is found by writing without it.
+		err := p.guarded(ctx, func() error { return p.stage(ctx, tx.Conn(), g) })
+		if err != nil && !rowFault(err) && store.Kind(err) != kedge.Forbidden {
 			return err
 		}
 	}
+	for len(g.rows) > 0 {
+		n := len(g.rows)
+		if g.staged == "" {
+			n = min(n, maxValueRows)
+		}
+		if err := p.halving(ctx, g.slice(0, n)); err != nil {
+			return err
+		}
+		g = g.slice(n, len(g.rows)) // nothing is left of a group that is staged
+	}
 	return nil
+}
+
+// maxValueRows is the most rows in a statement that holds the rows itself.
+const maxValueRows = 1000
+
+// guarded runs f under a savepoint, which is rolled back to if f fails because
+// of what it sent.
+func (p *pgWriter) guarded(ctx context.Context, f func() error) error {
+	if err := p.exec(ctx, "SAVEPOINT kedge_batch"); err != nil {
+		return err
+	}
+	err := f()
+	if err == nil {
+		return p.exec(ctx, "RELEASE SAVEPOINT kedge_batch")
+	}
+	if _, answered := errors.AsType[pgdriver.Error](err); !answered {
+		return err // the connection is lost
+	}
+	if back := p.exec(ctx, "ROLLBACK TO SAVEPOINT kedge_batch; RELEASE SAVEPOINT kedge_batch"); back != nil {
+		return errors.Join(err, back)
+	}
+	return err
 }
 
 // halving writes g under a savepoint. If a row of it is refused the rest is
 // written again in halves, down to that row.
 func (p *pgWriter) halving(ctx context.Context, g *group) error {
-	if len(g.rows) == 0 {
-		return nil
-	}
-	if err := p.exec(ctx, "SAVEPOINT kedge_batch"); err != nil {
-		return err
-	}
-	err := p.write(ctx, g)
-	if err == nil {
-		return p.exec(ctx, "RELEASE SAVEPOINT kedge_batch")
-	}
-	if !rowFault(err) {
-		return err
-	}
-	if err := p.exec(ctx, "ROLLBACK TO SAVEPOINT kedge_batch; RELEASE SAVEPOINT kedge_batch"); err != nil {
+	err := p.guarded(ctx, func() error { return p.write(ctx, g) })
+	if err == nil || !rowFault(err) {
 		return err
 	}
 	for i := range g.rows {
@@ -89,12 +116,12 @@ func (p *pgWriter) write(ctx context.Context, g *group) error {
 	case !g.keyed:
 		return p.insertNew(ctx, g)
 	case g.op == kedge.Insert, g.op == kedge.Upsert:
-		g.insertFrom(q, func() { g.rowsFrom(q) })
+		g.insertFrom(q)
 		return p.inserted(ctx, g, q)
 	case g.op == kedge.Delete:
-		g.deleteFrom(q, func() { g.rowsFrom(q) })
+		g.deleteFrom(q)
 	case len(g.written()) > 0:
-		g.updateFrom(q, func() { g.rowsFrom(q) })
+		g.updateFrom(q)
 	}
 	if q.Len() > 0 {
 		state := connectors.Updated
@@ -106,7 +133,7 @@ func (p *pgWriter) write(ctx context.Context, g *group) error {
 			return err
 		}
 	}
-	return p.others(ctx, g, func(q *query) { g.rowsFrom(q) })
+	return p.others(ctx, g)
 }
 
 // affected notes the state for the rows whose ordinals q returns.
@@ -121,18 +148,18 @@ func (p *pgWriter) affected(ctx context.Context, g *group, q *query, state conne
 		if err := rows.Scan(&at); err != nil {
 			return n, err
 		}
-		p.set(g, at, state)
+		p.set(g, at-g.base, state)
 	}
 	return n, rows.Err()
 }
 
 // others finds out about the rows that an update or delete left alone.
-func (p *pgWriter) others(ctx context.Context, g *group, from func(*query)) error {
+func (p *pgWriter) others(ctx context.Context, g *group) error {
 	exists := make(map[int]bool, len(g.rows)) // and whether the version is the expected one
 	if g.op == kedge.Update || len(g.version) > 0 {
 		q := &query{engine: store.Postgres}
 		q.WriteString("SELECT s.o, " + g.versionIs() + " FROM ")
-		from(q)
+		g.rowsFrom(q)
 		q.WriteString(" JOIN " + g.e.ref + " AS t ON " + g.keysMatch())
 		rows, err := p.conn.QueryContext(ctx, q.String(), q.args...)
 		if err != nil {
@@ -145,7 +172,7 @@ func (p *pgWriter) others(ctx context.Context, g *group, from func(*query)) erro
 			if err := rows.Scan(&at, &fresh); err != nil {
 				return err
 			}
-			exists[at] = fresh
+			exists[at-g.base] = fresh
 		}
 		if err := rows.Err(); err != nil {
 			return err
@@ -175,7 +202,7 @@ func (p *pgWriter) inserted(ctx context.Context, g *group, q *query) error {
 		return err
 	}
 	defer rows.Close()
-	next := 0
+	at := keyFinder{results: p.results, rows: g.rows}
 	var isNew bool
 	raw := make([]any, len(g.e.key))
 	ptrs := []any{&isNew}
@@ -190,15 +217,11 @@ func (p *pgWriter) inserted(ctx context.Context, g *group, q *query) error {
 		if err != nil {
 			return err
 		}
-		// Rows return in the order in which they were sent.
-		for next < len(g.rows) && p.results[g.rows[next]].Key != key {
-			next++
-		}
-		if next == len(g.rows) {
+		i := at.find(key)
+		if i < 0 {
 			return errors.New("the database returned a key that was not sent")
 		}
-		p.set(g, next, [...]connectors.State{connectors.Updated, connectors.Inserted}[b2i(isNew)])
-		next++
+		p.set(g, i, [...]connectors.State{connectors.Updated, connectors.Inserted}[b2i(isNew)])
 	}
 	if err := rows.Err(); err != nil {
 		return err
@@ -213,6 +236,35 @@ func (p *pgWriter) inserted(ctx context.Context, g *group, q *query) error {
 		}
 	}
 	return nil
+}
+
+// A keyFinder finds rows by key. Keys come mostly in the order of the rows,
+// because that is the order in which the database meets them.
+type keyFinder struct {
+	results []connectors.Result // hold the keys
+	rows    []int
+	next    int
+	index   map[kedge.Key]int
+}
+
+// find returns the position of key in rows, or -1.
+func (f *keyFinder) find(key kedge.Key) int {
+	if f.next < len(f.rows) && f.results[f.rows[f.next]].Key == key {
+		f.next++
+		return f.next - 1
+	}
+	if f.index == nil {
+		f.index = make(map[kedge.Key]int, len(f.rows))
+		for i, at := range f.rows {
+			f.index[f.results[at].Key] = i
+		}
+	}
+	i, ok := f.index[key]
+	if !ok {
+		return -1
+	}
+	f.next = i + 1
+	return i
 }
 
 func b2i(b bool) int {
@@ -236,7 +288,7 @@ func (e *entity) decodeKey(raw []any) (kedge.Key, error) {
 // insertNew inserts one row whose key the database makes.
 func (p *pgWriter) insertNew(ctx context.Context, g *group) error {
 	q := &query{engine: store.Postgres}
-	g.insertFrom(q, func() { g.rowsFrom(q) })
+	g.insertFrom(q)
 	rows, err := p.conn.QueryContext(ctx, q.String(), q.args...)
 	if err != nil {
 		return err
@@ -264,12 +316,20 @@ func (p *pgWriter) insertNew(ctx context.Context, g *group) error {
 // rowsFrom writes the rows of g as a table s: o is the position, c0, c1, …
 // the values, v the expected version.
 func (g *group) rowsFrom(q *query) {
+	switch {
+	case g.staged != "" && !g.sliced:
+		q.WriteString(g.staged + " AS s")
+		return
+	case g.staged != "":
+		q.WriteString("(SELECT * FROM " + g.staged + " WHERE o >= " + strconv.Itoa(g.base) + " AND o < " + strconv.Itoa(g.base+len(g.rows)) + ") AS s")
+		return
+	}
 	q.WriteString("(VALUES ")
 	for i := range g.rows {
 		if i > 0 {
 			q.WriteString(", ")
 		}
-		q.WriteString("(" + strconv.Itoa(i))
+		q.WriteString("(" + strconv.Itoa(g.base+i))
 		for j, v := range g.row(i) {
 			q.WriteString(", ")
 			q.value(&g.e.columns[g.columns[j]], v)
@@ -294,8 +354,8 @@ func (g *group) stageNames() []string {
 	return names
 }
 
-// staged is the value of column j of the rows, as it is assigned.
-func (g *group) staged(j int) string {
+// assigned is the value of column j of the rows, as it is assigned.
+func (g *group) assigned(j int) string {
 	c := &g.e.columns[g.columns[j]]
 	if c.Storage == catalog.Other || c.Storage == catalog.Float {
 		return "s.c" + strconv.Itoa(j) + "::" + c.Cast
@@ -335,8 +395,8 @@ func (g *group) versionIs() string {
 	return "coalesce(t." + g.e.columns[g.e.version].ref + " = s.v, s.v IS NULL)"
 }
 
-// insertFrom writes an INSERT of the rows that from writes.
-func (g *group) insertFrom(q *query, from func()) {
+// insertFrom writes an INSERT of the rows.
+func (g *group) insertFrom(q *query) {
 	e := g.e
 	q.WriteString("INSERT INTO " + e.ref + " AS t")
 	if len(g.columns) == 0 {
@@ -347,10 +407,10 @@ func (g *group) insertFrom(q *query, from func()) {
 			if j > 0 {
 				q.WriteString(", ")
 			}
-			q.WriteString(g.staged(j))
+			q.WriteString(g.assigned(j))
 		}
 		q.WriteString(" FROM ")
-		from()
+		g.rowsFrom(q)
 	}
 	switch {
 	case !g.keyed || !e.unique:
@@ -373,23 +433,23 @@ func (g *group) insertFrom(q *query, from func()) {
 	}
 }
 
-// updateFrom writes an UPDATE by the rows that from writes.
-func (g *group) updateFrom(q *query, from func()) {
+// updateFrom writes an UPDATE by the rows.
+func (g *group) updateFrom(q *query) {
 	q.WriteString("UPDATE " + g.e.ref + " AS t SET ")
 	for i, c := range g.written() {
 		if i > 0 {
 			q.WriteString(", ")
 		}
-		q.WriteString(g.e.columns[c].ref + " = " + g.staged(g.keys+i))
+		q.WriteString(g.e.columns[c].ref + " = " + g.assigned(g.keys+i))
 	}
 	q.WriteString(" FROM ")
-	from()
-	q.WriteString(" WHERE " + g.keysMatch() + " AND " + g.versionIs() + " AND " + g.different(g.staged) + " RETURNING s.o")
+	g.rowsFrom(q)
+	q.WriteString(" WHERE " + g.keysMatch() + " AND " + g.versionIs() + " AND " + g.different(g.assigned) + " RETURNING s.o")
 }
 
-// deleteFrom writes a DELETE by the rows that from writes.
-func (g *group) deleteFrom(q *query, from func()) {
+// deleteFrom writes a DELETE by the rows.
+func (g *group) deleteFrom(q *query) {
 	q.WriteString("DELETE FROM " + g.e.ref + " AS t USING ")
-	from()
+	g.rowsFrom(q)
 	q.WriteString(" WHERE " + g.keysMatch() + " AND " + g.versionIs() + " RETURNING s.o")
 }
