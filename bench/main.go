@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -39,7 +40,7 @@ func run() error {
 	b := &bench{}
 	flag.IntVar(&b.rows, "rows", 1_000_000, "customers in the source")
 	flag.IntVar(&b.pairs, "pairs", 3, "how often kedge and floor run in turn; medians count")
-	flag.StringVar(&b.only, "only", "", "run only the groups whose name contains this: "+strings.Join(groupNames(), ", "))
+	flag.StringVar(&b.only, "only", "", "run only the groups whose name contains this, or one of several with commas: "+strings.Join(groupNames(), ", "))
 	write := flag.Bool("write", false, "write bench/RESULTS.md")
 	flag.Parse()
 	if b.rows < 100_000 || b.pairs < 1 {
@@ -135,6 +136,9 @@ func (b *bench) all() (results []row, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", g.name, err)
 		}
+		for _, r := range rows {
+			fmt.Fprintln(os.Stderr, r.line())
+		}
 		results = append(results, rows...)
 	}
 	return results, nil
@@ -164,4 +168,6 @@ func (b *bench) build() (err error) {
 func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
 
 // wants tells whether a group was asked for.
-func (b *bench) wants(group string) bool { return strings.Contains(group, b.only) }
+func (b *bench) wants(group string) bool {
+	return slices.ContainsFunc(strings.Split(b.only, ","), func(part string) bool { return strings.Contains(group, part) })
+}

@@ -76,16 +76,21 @@ func atMost(what string, value, most float64, format string) row {
 	return row{What: what, Value: fmt.Sprintf(format, value), Budget: "≤ " + fmt.Sprintf(format, most), OK: value <= most}
 }
 
+// line formats r as a line of a Markdown table.
+func (r *row) line() string {
+	verdict := "met"
+	if !r.OK {
+		verdict = "**missed**"
+	}
+	return "| " + strings.Join([]string{r.What, r.Value, r.CPU, r.Spread, r.Budget, verdict, r.Kedge, r.Floor}, " | ") + " |"
+}
+
 // table formats rows as Markdown.
 func table(rows []row) string {
 	var b strings.Builder
 	b.WriteString("| what | kedge ÷ floor | by CPU | pairs | budget | | kedge | floor |\n|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {
-		verdict := "met"
-		if !r.OK {
-			verdict = "**missed**"
-		}
-		fmt.Fprintf(&b, "| %s |\n", strings.Join([]string{r.What, r.Value, r.CPU, r.Spread, r.Budget, verdict, r.Kedge, r.Floor}, " | "))
+		b.WriteString(r.line() + "\n")
 	}
 	return b.String()
 }

@@ -14,7 +14,7 @@ import (
 func encode(out *bytes.Buffer, rows []feed.Customer) error {
 	out.Reset()
 	out.WriteString("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
-	b := out.AvailableBuffer()
+	var b []byte
 	for i := range rows {
 		c := &rows[i]
 		at, err := time.Parse(time.RFC3339, c.ModifiedAt)
