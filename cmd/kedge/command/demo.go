@@ -44,7 +44,7 @@ entities:
     fields:
       - {external: Name, local: name}
       - {external: Email, local: email, compare: nocase}
-      - {external: City, local: city}
+      - {external: Address/City, local: city}
       - {external: Balance, local: balance}
       - {external: Blocked, local: blocked}
       - {external: PrimaryContactNo, local: primary_contact, lookup: {entity: contacts}}
@@ -259,7 +259,7 @@ func demoEdits(service *odatatest.Service) error {
 	}
 	key := func(i int) kedge.Value { return records[i].Get("No") }
 	patches := []kedge.Record{
-		odatatest.Row("No", key(0), "City", kedge.String("Bergen")),
+		odatatest.Row("No", key(0), "Address/City", kedge.String("Bergen")),
 		odatatest.Row("No", key(1), "Blocked", kedge.Bool(true)),
 		odatatest.Row("No", key(2), "Balance", kedge.Decimal("19.90")),
 		odatatest.Row("No", key(3), "Balance", kedge.JSON(`"much"`)),
@@ -267,7 +267,7 @@ func demoEdits(service *odatatest.Service) error {
 	if err := service.Patch("customers", patches...); err != nil {
 		return err
 	}
-	added := odatatest.Row("No", kedge.String("D00001"), "Name", kedge.String("New from the demo"), "City", kedge.String("Oslo"), "Balance", kedge.Decimal("0.00"))
+	added := odatatest.Row("No", kedge.String("D00001"), "Name", kedge.String("New from the demo"), "Address/City", kedge.String("Oslo"), "Balance", kedge.Decimal("0.00"))
 	if err := service.Put("customers", added); err != nil {
 		return err
 	}
