@@ -61,6 +61,11 @@ func (e *entity) download(ctx context.Context) error {
 	if err := e.prepare(ctx); err != nil {
 		return err
 	}
+	if e.run.op() == Sync && !e.run.planning() {
+		if err := e.retryDue(ctx); err != nil {
+			return err
+		}
+	}
 	if e.mode != "incremental" {
 		if err := e.readAll(ctx); err != nil || e.run.planning() {
 			return err

@@ -51,7 +51,7 @@ func (e *env) close() {
 func (e *env) entity(ctx context.Context, name string) (*kedge.Entity, error) {
 	s, err := e.driver().Schema(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("Schema: %w", err)
+		return nil, fmt.Errorf("read schema: %w", err)
 	}
 	if ent := s.Entity(name); ent != nil {
 		return ent, nil

@@ -48,7 +48,7 @@ func lifeAck(ctx context.Context, e *env) error {
 		}
 		for _, a := range slices.Concat(anchors, anchors[len(anchors)-1:]) { // late and repeated ones too
 			if err := acker.Ack(ctx, Widgets.Name, a); err != nil {
-				return fmt.Errorf("Ack: %w", err)
+				return fmt.Errorf("call Ack: %w", err)
 			}
 		}
 		h, err := e.changed(ctx, anchor)
@@ -312,7 +312,7 @@ func lifeClose(ctx context.Context, e *env) error {
 	}
 	for i := range 2 {
 		if err := closer.Close(); err != nil {
-			return fmt.Errorf("Close, time %d: %w", i+1, err)
+			return fmt.Errorf("call Close, time %d: %w", i+1, err)
 		}
 	}
 	d.ReadPage(ctx, request(10, "")) // may work or fail, but returns

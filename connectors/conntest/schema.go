@@ -150,7 +150,7 @@ func schemaNoRecordRead(ctx context.Context, e *env) error {
 		return err
 	}
 	if n := e.sys.Calls() - before; n != 0 {
-		return fmt.Errorf("Schema made %d requests for records, want none", n)
+		return fmt.Errorf("reading the schema made %d requests for records, want none", n)
 	}
 	return nil
 }
