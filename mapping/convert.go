@@ -53,6 +53,7 @@ func newTarget(f *kedge.Field) target {
 // The errors of conversions name types and limits, never values.
 var (
 	errNotExact  = errors.New("value would lose digits")
+	errNotFinite = errors.New("value is not a finite number")
 	errNotDay    = errors.New("time is not midnight UTC, so it is no date")
 	errNotJSON   = errors.New("text is not valid json")
 	errNotGUID   = errors.New("text is not a guid")
@@ -166,7 +167,7 @@ func convertNumber(v kedge.Value, to kedge.Type) (kedge.Value, error) {
 	if v.Type() == kedge.TypeFloat {
 		f := v.Float()
 		if math.IsNaN(f) || math.IsInf(f, 0) {
-			return kedge.Value{}, fmt.Errorf("%s is no %v", text, to)
+			return kedge.Value{}, errNotFinite
 		}
 		text = strconv.FormatFloat(f, 'f', -1, 64)
 	}

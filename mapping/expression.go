@@ -57,11 +57,11 @@ func compileExpression(src string, from kedge.Type, record *kedge.Entity, to ked
 	walk := &exprRules{}
 	options := append([]expr.Option{expr.Env(env), expr.DisableAllBuiltins(), expr.DisableIfOperator(), expr.MaxNodes(maxExprNodes), expr.Patch(walk)}, exprFunctions...)
 	program, err := expr.Compile(src, options...)
-	if err != nil {
-		return nil, exprError(err)
-	}
 	if walk.err != nil {
 		return nil, walk.err
+	}
+	if err != nil {
+		return nil, exprError(err)
 	}
 	if t := program.Node().Type(); !resultFits(t, to) {
 		return nil, fmt.Errorf("gives %s, which cannot become %v", exprTypeName(t), to)
@@ -84,7 +84,7 @@ func resultFits(t reflect.Type, to kedge.Type) bool {
 		return true
 	case reflect.TypeFor[bool]():
 		return convertible(kedge.TypeBool, to)
-	case reflect.TypeFor[number](), reflect.TypeFor[int]():
+	case reflect.TypeFor[number](), reflect.TypeFor[int](), reflect.TypeFor[float64]():
 		return convertible(kedge.TypeDecimal, to)
 	case reflect.TypeFor[time.Time]():
 		return convertible(kedge.TypeTime, to)
@@ -94,7 +94,7 @@ func resultFits(t reflect.Type, to kedge.Type) bool {
 
 func exprTypeName(t reflect.Type) string {
 	switch t {
-	case reflect.TypeFor[number](), reflect.TypeFor[int]():
+	case reflect.TypeFor[number](), reflect.TypeFor[int](), reflect.TypeFor[float64]():
 		return "number"
 	case reflect.TypeFor[time.Time]():
 		return "time"
@@ -102,8 +102,8 @@ func exprTypeName(t reflect.Type) string {
 	return t.String()
 }
 
-// exprRules refuses what would make expressions loop, grow or do I/O, makes
-// number literals exact, and notes which fields of the record are read.
+// exprRules refuses what would make expressions loop, grow or do I/O, and notes
+// which fields of the record are read.
 type exprRules struct {
 	fields []string
 	err    error
@@ -112,19 +112,18 @@ type exprRules struct {
 // Visit implements [ast.Visitor].
 func (x *exprRules) Visit(n *ast.Node) {
 	switch v := (*n).(type) {
-	case *ast.FloatNode:
-		if exact, err := parseNumber(strconv.FormatFloat(v.Value, 'f', -1, 64)); err == nil {
-			ast.Patch(n, &ast.ConstantNode{Value: exact})
-		}
 	case *ast.UnaryNode:
 		if v.Operator == "-" && v.Node.Type() == reflect.TypeFor[number]() {
-			ast.Patch(n, &ast.CallNode{Callee: &ast.IdentifierNode{Value: "negate"}, Arguments: []ast.Node{v.Node}})
+			x.err = errors.New("write negate(x) for -x")
 		}
 	case *ast.MemberNode:
 		x.member(v)
 	case *ast.VariableDeclaratorNode, *ast.PredicateNode, *ast.PointerNode, *ast.MapNode, *ast.SequenceNode:
 		x.err = errors.New("loops, variables and objects are not allowed")
 	case *ast.BinaryNode:
+		if v.Operator == "in" && v.Left.Type() == reflect.TypeFor[number]() {
+			x.err = errors.New("operator in does not find numbers; compare with ==")
+		}
 		if v.Operator == ".." || v.Operator == "**" || v.Operator == "^" {
 			x.err = fmt.Errorf("operator %s is not allowed", v.Operator)
 		}
@@ -178,11 +177,10 @@ func exprValue(v kedge.Value) any {
 	case kedge.TypeTime, kedge.TypeDate:
 		return v.Time()
 	case kedge.TypeInt, kedge.TypeDecimal, kedge.TypeFloat:
-		text := v.Text()
+		n, err := parseNumber(v.Text())
 		if v.Type() == kedge.TypeFloat {
-			text = strconv.FormatFloat(v.Float(), 'f', -1, 64)
+			n, err = floatNumber(v.Float())
 		}
-		n, err := parseNumber(text)
 		if err != nil {
 			return nil // NaN, infinities
 		}
@@ -202,6 +200,12 @@ func (x *expression) result(out any) (kedge.Value, error) {
 		return kedge.String(out), nil
 	case int:
 		return kedge.Int(int64(out)), nil
+	case float64:
+		n, err := floatNumber(out)
+		if err != nil {
+			return kedge.Value{}, err
+		}
+		return x.numberResult(n)
 	case number:
 		return x.numberResult(out)
 	case time.Time:

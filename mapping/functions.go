@@ -31,13 +31,13 @@ func exprOptions() []expr.Option {
 		expr.Function("substring", substring, new(func(string, int, int) string)),
 		expr.Function("split", split, new(func(string, string, int) string)),
 		expr.Function("len", func(a ...any) (any, error) { return with1(a, utf8.RuneCountInString) }, new(func(string) int)),
-		expr.Function("decimal", decimal, new(func(string) number), new(func(int) number), new(func(number) number)),
+		expr.Function("decimal", decimal, new(func(string) number), new(func(int) number), new(func(number) number), new(func(float64) number)),
 		expr.Function("string", toText, new(func(string) string), new(func(int) string), new(func(number) string), new(func(bool) string)),
-		expr.Function("round", round, new(func(number, int) number)),
+		expr.Function("round", round, new(func(number, int) number), new(func(float64, int) number)),
 		expr.Function("abs", func(a ...any) (any, error) {
 			return numeric1(a, func(n number) number { return number{new(big.Int).Abs(n.digits), n.scale} })
 		},
-			new(func(number) number), new(func(int) number)),
+			new(func(number) number), new(func(int) number), new(func(float64) number)),
 		expr.Function("negate", func(a ...any) (any, error) {
 			return numeric1(a, func(n number) number { return number{new(big.Int).Neg(n.digits), n.scale} })
 		},
@@ -80,7 +80,9 @@ func arithmetic(name string, do func(a, b number) (number, error)) expr.Option {
 			return nil, fault("%v", err)
 		}
 		return n, nil
-	}, new(func(number, number) number), new(func(number, int) number), new(func(int, number) number), new(func(int, int) number))
+	}, new(func(number, number) number), new(func(number, int) number), new(func(int, number) number), new(func(int, int) number),
+		new(func(number, float64) number), new(func(float64, number) number), new(func(int, float64) number), new(func(float64, int) number),
+		new(func(float64, float64) number))
 }
 
 // comparing compares numbers; null equals nothing and has no order.
@@ -94,7 +96,8 @@ func comparing(name string, holds func(c int) bool) expr.Option {
 			return nil, err
 		}
 		return holds(a.cmp(b)), nil
-	}, new(func(number, number) bool), new(func(number, int) bool), new(func(int, number) bool))
+	}, new(func(number, number) bool), new(func(number, int) bool), new(func(int, number) bool),
+		new(func(number, float64) bool), new(func(float64, number) bool))
 }
 
 func numbers(args []any) (a, b number, err error) {
@@ -110,6 +113,12 @@ func toNumber(v any) (number, error) {
 		return v, nil
 	case int:
 		return number{big.NewInt(int64(v)), 0}, nil
+	case float64: // only literals are
+		n, err := floatNumber(v)
+		if err != nil {
+			return number{}, fault("%v", err)
+		}
+		return n, nil
 	}
 	return number{}, fault("null or a text where a number is needed")
 }

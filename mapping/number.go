@@ -3,6 +3,7 @@ package mapping
 import (
 	"errors"
 	"math/big"
+	"strconv"
 	"strings"
 
 	"github.com/kedge-sync/kedge"
@@ -34,6 +35,12 @@ func parseNumber(text string) (number, error) {
 		return number{}, errors.New("text is not a number")
 	}
 	return number{digits, len(frac)}, nil
+}
+
+// floatNumber returns the shortest number that reads back as f: for a literal
+// what was written.
+func floatNumber(f float64) (number, error) {
+	return parseNumber(strconv.FormatFloat(f, 'f', -1, 64))
 }
 
 // String returns the decimal text of n, with as many digits after the point as
