@@ -14,7 +14,7 @@ import "github.com/kedge-sync/kedge"
 //	decimal  40 digits before the point or 40 after it, scale kept
 //	time     microseconds, years 1 to 9999
 //	bytes    64 KiB
-//	json     any JSON text; order of members and spaces may change
+//	json     any JSON text; order of members, spaces and the spelling of numbers may change
 var Widgets = kedge.Entity{
 	Name: "widgets",
 	Key:  []string{"id"},

@@ -164,6 +164,25 @@ func decodeJSON(text string) any {
 	if err := d.Decode(&v); err != nil || d.More() {
 		return []byte(text)
 	}
+	return writtenOut(v)
+}
+
+// writtenOut gives equal numbers one spelling: databases write 1e3 as 1000.
+func writtenOut(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		if kedge.ValidDecimal(v.String()) {
+			return json.Number(kedge.CanonicalDecimal(v.String()))
+		}
+	case []any:
+		for i := range v {
+			v[i] = writtenOut(v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			v[name] = writtenOut(v[name])
+		}
+	}
 	return v
 }
 

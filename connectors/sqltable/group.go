@@ -50,6 +50,10 @@ func (w *writer) group() {
 		if last == nil || !last.takes(ch, l, len(key)) {
 			last = w.groupFor(ch, l, len(key))
 		}
+		if len(w.groups) == 1 && len(last.rows) == 0 { // most often the only group
+			n := len(w.changes) - at
+			last.rows, last.values = make([]int, 0, n), make([]kedge.Value, 0, n*len(last.columns))
+		}
 		if err := last.add(at, ch, l, key); err != nil {
 			w.rejectChange(at, kedge.Invalid, err)
 			continue
