@@ -161,9 +161,14 @@ func (w *world) local(consumer string) *connectors.Conn {
 // tables makes the local tables of a mapping.
 func (w *world) tables(yaml string) {
 	w.t.Helper()
-	m, err := mapping.Parse("test", []byte(yaml))
-	w.check(err)
 	ext, err := w.source.Schema(w.t.Context())
+	w.check(err)
+	w.tablesOf(yaml, ext)
+}
+
+func (w *world) tablesOf(yaml string, ext *kedge.Schema) {
+	w.t.Helper()
+	m, err := mapping.Parse("test", []byte(yaml))
 	w.check(err)
 	conn := w.local("")
 	editor := conn.Driver().(connectors.SchemaEditor)
