@@ -79,6 +79,9 @@ func (d *draft) checkUnique() {
 	}
 	var ext, loc []string
 	for _, p := range d.rules.Key {
+		if d.ext.Field(p.External) == nil || d.loc.Field(p.Local) == nil {
+			return
+		}
 		ext, loc = append(ext, p.External), append(loc, p.Local)
 	}
 	d.warnUnique(d.ext, ext, SideExternal)

@@ -10,7 +10,11 @@ import (
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/checker"
+	"github.com/expr-lang/expr/checker/nature"
+	"github.com/expr-lang/expr/conf"
 	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/types"
 	"github.com/expr-lang/expr/vm"
 	"github.com/kedge-sync/kedge"
@@ -32,6 +36,7 @@ type expression struct {
 	fields    []string // of the record that it reads, sorted
 	positions []int    // of fields, set by the plan
 	to        kedge.Type
+	gives     reflect.Type // any if it cannot be told
 }
 
 // goTypes are the types that values have in expressions. Numbers of all kinds
@@ -55,7 +60,7 @@ func compileExpression(src string, from kedge.Type, record *kedge.Entity, to ked
 		env[exprValueName] = goTypes[from]
 	}
 	walk := &exprRules{}
-	options := append([]expr.Option{expr.Env(env), expr.DisableAllBuiltins(), expr.DisableIfOperator(), expr.MaxNodes(maxExprNodes), expr.Patch(walk)}, exprFunctions...)
+	options := append([]expr.Option{expr.Env(env), expr.DisableAllBuiltins(), expr.DisableIfOperator(), expr.MaxNodes(maxExprNodes), expr.Optimize(false), expr.Patch(walk)}, exprFunctions...)
 	program, err := expr.Compile(src, options...)
 	if walk.err != nil {
 		return nil, walk.err
@@ -63,11 +68,41 @@ func compileExpression(src string, from kedge.Type, record *kedge.Entity, to ked
 	if err != nil {
 		return nil, exprError(err)
 	}
-	if t := program.Node().Type(); !resultFits(t, to) {
-		return nil, fmt.Errorf("gives %s, which cannot become %v", exprTypeName(t), to)
+	gives, err := checkAgain(program, options)
+	if err != nil {
+		return nil, exprError(err)
+	}
+	if !resultFits(gives, to) {
+		return nil, fmt.Errorf("gives %s, which cannot become %v", exprTypeName(gives), to)
 	}
 	slices.Sort(walk.fields)
-	return &expression{program: program, hasValue: from != kedge.TypeMissing, fields: slices.Compact(walk.fields), to: to}, nil
+	return &expression{program: program, hasValue: from != kedge.TypeMissing, fields: slices.Compact(walk.fields), to: to, gives: gives}, nil
+}
+
+// checkAgain checks the types of a compiled expression once more. The compiler
+// overlooks errors in the arguments of functions: when it has replaced
+// operators, it trusts the types of the calls that it saw before.
+func checkAgain(program *vm.Program, options []expr.Option) (reflect.Type, error) {
+	config := conf.CreateNew()
+	for _, option := range options {
+		option(config)
+	}
+	for name := range config.Disabled {
+		delete(config.Builtins, name)
+	}
+	root := program.Node()
+	ast.Walk(&root, forgetCalls{})
+	return checker.Check(&parser.Tree{Node: root, Source: program.Source()}, config)
+}
+
+// forgetCalls makes the checker look at every call.
+type forgetCalls struct{}
+
+// Visit implements [ast.Visitor].
+func (forgetCalls) Visit(n *ast.Node) {
+	if call, ok := (*n).(*ast.CallNode); ok {
+		call.SetNature(nature.Nature{})
+	}
 }
 
 // exprError returns the compiler's message without its drawing of the source.
@@ -233,6 +268,5 @@ func (x *expression) numberResult(n number) (kedge.Value, error) {
 
 // givesText reports whether the results may be texts.
 func (x *expression) givesText() bool {
-	t := x.program.Node().Type()
-	return t == nil || t == reflect.TypeFor[any]() || t == reflect.TypeFor[string]()
+	return x.gives == nil || x.gives == reflect.TypeFor[any]() || x.gives == reflect.TypeFor[string]()
 }

@@ -109,7 +109,7 @@ func TestExpressions(t *testing.T) {
 func TestExpressionsRefused(t *testing.T) {
 	for _, tt := range []struct{ src, want string }{
 		{`upper(`, "column"}, {`nope(value)`, "nope"}, {`record.Nope`, "Nope"}, {`other`, "other"},
-		{`upper(1)`, "upper"}, {`value + 1`, "mismatched types"}, {`now()`, "now"}, {`date("2026-01-01")`, "date"}, {`fromJSON(value)`, "fromJSON"},
+		{`upper(1)`, "upper"}, {`upper(valeu)`, "unknown name valeu"}, {`upper(value + 1)`, "mismatched"}, {`upper(lower(nope(1)))`, "nope"}, {`abs(record.Amount * record.Nope)`, "Nope"}, {`value + 1`, "mismatched types"}, {`now()`, "now"}, {`date("2026-01-01")`, "date"}, {`fromJSON(value)`, "fromJSON"},
 		{`repeat(value, 9)`, "repeat"}, {`map([1], # + 1)`, ""}, {`let a = value; a + a`, "not allowed"}, {`{"a": value}`, "not allowed"},
 		{`1..100`, "not allowed"}, {`2 ** 100`, "not allowed"}, {`record[value]`, ""}, {`record`, "cannot become"}, {`["a"]`, "cannot become"}, {`value == "a"`, "cannot become"},
 		{`record.At`, "cannot become"}, {`-record.Amount`, "negate"}, {`record.Amount in [1, 2] ? 1 : 2`, "compare with =="}, {strings.Repeat("1+", 1500) + "1", ""},
