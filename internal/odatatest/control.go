@@ -55,7 +55,8 @@ func (s *Service) ForgetRequests() {
 	s.requests.list = nil
 }
 
-// Calls returns how many requests for rows were answered with rows.
+// Calls returns how many requests for rows were answered, with rows or with
+// an error about them.
 func (s *Service) Calls() int {
 	s.requests.mu.Lock()
 	defer s.requests.mu.Unlock()

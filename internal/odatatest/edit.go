@@ -49,6 +49,9 @@ func (s *Service) edit(set string, records []kedge.Record, whole bool) error {
 			return err
 		}
 		all[i] = values
+		if s.quirk(CaseInsensitive) && t.hasOtherCase(pick(values, t.key), all[:i]) {
+			return &kedge.Error{Op: "odatatest.Edit", Kind: kedge.Unsupported, Entity: set, Err: errors.New("keys that differ only in case")}
+		}
 	}
 	s.seq++
 	now := s.opts.Now()
@@ -73,9 +76,6 @@ func (s *Service) newValues(t *table, r *kedge.Record, whole bool) ([]kedge.Valu
 		if keys[i] = r.Get(t.props[k].Name); keys[i].IsEmpty() {
 			return nil, &kedge.Error{Op: "odatatest.Edit", Kind: kedge.Invalid, Entity: t.ent.Name, Err: errors.New("key is missing")}
 		}
-	}
-	if s.quirk(CaseInsensitive) && t.hasOtherCase(keys) {
-		return nil, &kedge.Error{Op: "odatatest.Edit", Kind: kedge.Unsupported, Entity: t.ent.Name, Err: errors.New("keys that differ only in case")}
 	}
 	var values []kedge.Value
 	if at, ok := t.find(keys); ok && !whole {

@@ -20,6 +20,9 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a, rows := s.answer(r)
+	if rows {
+		s.requests.countRows()
+	}
 	cut := -1
 	if _, hit := s.faults.hit("cut"); hit {
 		cut = len(a.body) / 2
@@ -87,7 +90,6 @@ func (s *Service) dispatch(rq *request) (a *answer, rows bool, err error) {
 		return nil, res.rows(), f
 	}
 	if kept := s.bench.get(rq); kept != nil {
-		s.requests.countRows()
 		return kept, true, nil
 	}
 	q, err := s.parseQuery(rq, res)
@@ -96,9 +98,6 @@ func (s *Service) dispatch(rq *request) (a *answer, rows bool, err error) {
 	}
 	if err != nil {
 		return nil, res.rows(), err
-	}
-	if res.rows() {
-		s.requests.countRows()
 	}
 	switch res.kind {
 	case serviceDocument:

@@ -9,6 +9,8 @@ import (
 	"github.com/kedge-sync/kedge"
 )
 
+var clockText = regexp.MustCompile(`^[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?$`)
+
 var guidText = regexp.MustCompile(`^[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$`)
 
 // parseLiteral reads the URL literal of a property (OData ABNF 4.01, 7).
@@ -30,6 +32,9 @@ func parseLiteral(p *property, text string) (kedge.Value, bool) {
 		s, ok := unquote(text, p.edm)
 		return kedge.String(s), ok
 	}
+	if p.edm == "Edm.TimeOfDay" && !clockText.MatchString(text) {
+		return kedge.Value{}, false
+	}
 	v, err := kedge.ParseText(p.Type, text)
 	return v, err == nil && p.Type != kedge.TypeJSON
 }
@@ -40,11 +45,11 @@ func unquote(text, prefix string) (string, bool) {
 	if !ok || len(text) < 2 || text[0] != '\'' || text[len(text)-1] != '\'' {
 		return "", false
 	}
-	inner := strings.ReplaceAll(text[1:len(text)-1], "''", "\x00")
-	if strings.Contains(inner, "'") {
+	inner := text[1 : len(text)-1]
+	if strings.Contains(strings.ReplaceAll(inner, "''", ""), "'") {
 		return "", false
 	}
-	return strings.ReplaceAll(inner, "\x00", "'"), true
+	return strings.ReplaceAll(inner, "''", "'"), true
 }
 
 // literal returns the URL literal of v, not yet percent-encoded.
@@ -72,7 +77,7 @@ func (m *model) predicate(keys []kedge.Value) string {
 			b.WriteByte(',')
 		}
 		if len(m.key) > 1 {
-			b.WriteString(m.props[k].Name + "=")
+			b.WriteString(alias(m.props[k].Name) + "=")
 		}
 		b.WriteString(escape(literal(&m.props[k], keys[i])))
 	}

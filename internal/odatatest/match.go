@@ -143,18 +143,29 @@ func fieldNames(n *filter.Node, names map[string]bool) {
 	}
 }
 
-// hasOtherCase reports whether a row exists whose key is the same but for case.
-func (t *table) hasOtherCase(keys []kedge.Value) bool {
+// hasOtherCase reports whether a row, of the table or of more, has a key that
+// is the same but for case, which a service without case cannot hold.
+func (t *table) hasOtherCase(keys []kedge.Value, more [][]kedge.Value) bool {
 	for _, r := range t.rows {
-		same := true
-		for i := range keys {
-			same = same && strings.EqualFold(r.keys[i].Text(), keys[i].Text())
+		if otherCase(r.keys, keys) {
+			return true
 		}
-		if same && compareKeys(r.keys, keys) != 0 {
+	}
+	for _, values := range more {
+		if otherCase(pick(values, t.key), keys) {
 			return true
 		}
 	}
 	return false
+}
+
+func otherCase(a, b []kedge.Value) bool {
+	for i := range a {
+		if !strings.EqualFold(a[i].Text(), b[i].Text()) {
+			return false
+		}
+	}
+	return compareKeys(a, b) != 0
 }
 
 // lowerBound returns the values of the order before which no row can match:

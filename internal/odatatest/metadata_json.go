@@ -110,7 +110,7 @@ func alternateKeysJSON(t map[string]any, m *model) {
 	for _, alt := range m.ent.AlternateKeys {
 		var parts []any
 		for _, name := range alt {
-			parts = append(parts, map[string]any{"Name": name, "Alias": strings.ReplaceAll(name, "/", "_")})
+			parts = append(parts, map[string]any{"Name": name, "Alias": alias(name)})
 		}
 		keys = append(keys, map[string]any{"Key": parts})
 	}

@@ -128,7 +128,7 @@ func alternateKeysXML(x *xmlWriter, m *model) {
 		for _, name := range alt {
 			x.open("Record")
 			x.leaf("PropertyValue", "Property", "Name", "PropertyPath", name)
-			x.leaf("PropertyValue", "Property", "Alias", "String", strings.ReplaceAll(name, "/", "_"))
+			x.leaf("PropertyValue", "Property", "Alias", "String", alias(name))
 			x.close()
 		}
 		x.close()

@@ -96,7 +96,7 @@ func cutPredicate(segment string) (name, predicate string, ok bool) {
 	return segment[:i], segment[i+1 : len(segment)-1], true
 }
 
-var namedKey = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*(?:/[A-Za-z_][A-Za-z0-9_]*)*)=(.*)$`)
+var namedKey = regexp.MustCompile(`(?s)^([\pL_][\pL\pN_]*)=(.*)$`)
 
 // parseKey reads a key predicate (URL Conventions 4.01, 4.3.1): a single value
 // or name=value pairs of the key or of an alternate key (4.3.3).
@@ -120,7 +120,7 @@ func (r *resource) parseKey(predicate string) error {
 		if m == nil {
 			return badRequest("The key predicate is malformed.")
 		}
-		i, ok := t.index[m[1]]
+		i, ok := t.keyProperty(m[1])
 		if !ok {
 			return badRequest("The key predicate names an unknown property.")
 		}
@@ -141,6 +141,20 @@ func (r *resource) parseKey(predicate string) error {
 	}
 	return badRequest("The properties are neither the key nor an alternate key.")
 }
+
+// keyProperty returns the property that a key predicate calls name. One inside
+// a complex property goes by its alias.
+func (m *model) keyProperty(name string) (int, bool) {
+	for i := range m.props {
+		if alias(m.props[i].Name) == name {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// alias returns the name that a path has in a key predicate.
+func alias(path string) string { return strings.ReplaceAll(path, "/", "_") }
 
 // pickAll returns the given values of props if they are all that is given.
 func pickAll(given map[int]kedge.Value, props []int) ([]kedge.Value, bool) {

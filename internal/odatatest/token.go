@@ -21,6 +21,7 @@ type token struct {
 
 	Track bool  `json:"t,omitempty"`
 	From  int64 `json:"f,omitempty"` // commit from which changes count
+	Live  bool  `json:"v,omitempty"` // the pages before were of rows as they were when they were read
 	Upto  int64 `json:"u,omitempty"` // commit up to which changes count, on later pages of a delta
 	At    int   `json:"i,omitempty"` // edits done, on later pages of a delta
 }
