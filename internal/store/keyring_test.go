@@ -114,8 +114,8 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte{1, 255})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := k.Open(b, "crm")
-		if err == nil && !bytes.Equal(b, sealed) {
-			t.Errorf("%x opens to %x", b, got)
+		if err == nil && string(got) != "token" {
+			t.Errorf("%x opens to %x, which nobody sealed", b, got)
 		}
 		if err != nil && kedge.KindOf(err) != kedge.Invalid {
 			t.Errorf("%v, want kind invalid", err)
