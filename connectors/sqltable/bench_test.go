@@ -198,7 +198,8 @@ func benchCopy(b *testing.B, changes []kedge.Change) []byte {
 			}
 		}
 	}
-	return e.Bytes()
+	e.End()
+	return e.Drain()
 }
 
 // benchBarePostgres copies ready bytes and merges them.

@@ -1,13 +1,15 @@
 package sqltable
 
 import (
-	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"hash/fnv"
 	"io"
+	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/driver/pgdriver"
@@ -41,18 +43,20 @@ func (g *group) stageTable() (name, columns string) {
 	return "kedge_stage_" + strconv.FormatUint(h.Sum64(), 36), columns
 }
 
-// stage copies the rows of g into the stage table of their shape. All of them
-// are encoded before, because pgdriver cannot end a COPY that was begun.
+// stage copies the rows of g into the stage table of their shape.
 func (p *pgWriter) stage(ctx context.Context, conn bun.Conn, g *group) error {
 	name, columns := g.stageTable()
-	if err := p.exec(ctx, "CREATE TEMP TABLE IF NOT EXISTS "+name+" ("+columns+") ON COMMIT DELETE ROWS; TRUNCATE pg_temp."+name); err != nil {
+	if err := p.exec(ctx, "CREATE TEMP TABLE IF NOT EXISTS "+name+" ("+columns+") ON COMMIT DELETE ROWS; DELETE FROM pg_temp."+name); err != nil {
 		return err
 	}
-	var enc pgcopy.Encoder
-	if err := g.encode(&enc); err != nil {
+	src := &copySource{g: g}
+	if err := conn.Raw(func(c any) error { src.conn = c.(*pgdriver.Conn).Conn(); return nil }); err != nil {
 		return err
 	}
-	_, err := pgdriver.CopyFrom(ctx, conn, bytes.NewReader(enc.Bytes()), "COPY pg_temp."+name+" FROM STDIN (FORMAT BINARY)")
+	if err := src.conn.SetWriteDeadline(time.Now().Add(copyTimeout)); err != nil {
+		return err
+	}
+	_, err := pgdriver.CopyFrom(ctx, conn, src, "COPY pg_temp."+name+" FROM STDIN (FORMAT BINARY)")
 	if _, answered := errors.AsType[pgdriver.Error](err); err != nil && !answered {
 		// The server may still wait for the rest.
 		closing := conn.Raw(func(c any) error { return c.(io.Closer).Close() })
@@ -64,31 +68,64 @@ func (p *pgWriter) stage(ctx context.Context, conn bun.Conn, g *group) error {
 	return err
 }
 
-// encode adds the rows of g in the order of stageNames.
-func (g *group) encode(enc *pgcopy.Encoder) error {
-	n := 1 + len(g.columns) + min(len(g.version), 1)
-	for i := range g.rows {
-		enc.Row(n)
-		enc.Int4(int32(g.base + i))
-		for j, v := range g.row(i) {
-			if err := g.e.columns[g.columns[j]].copyTo(enc, v); err != nil {
-				return err
-			}
-		}
-		if len(g.version) > 0 {
-			if err := g.e.columns[g.e.version].copyTo(enc, g.version[i]); err != nil {
-				return err
+// copyTimeout ends the wait for a server that takes no more of a COPY.
+const copyTimeout = 5 * time.Minute
+
+// A copySource sends the rows of a group as the data of a COPY. It does so
+// itself, in one Read of which pgdriver only sees the end: pgdriver sends
+// messages of 1 KiB, one system call each. Encoding cannot fail, because
+// pgdriver could not tell the server; all values were checked by fit.
+type copySource struct {
+	g    *group
+	conn net.Conn
+	enc  pgcopy.Encoder
+}
+
+// copyMessage is from how many bytes on a message is sent.
+const copyMessage = 64 << 10
+
+// Read sends everything and returns io.EOF.
+func (s *copySource) Read([]byte) (int, error) {
+	for i := range s.g.rows {
+		s.g.encode(&s.enc, i)
+		if s.enc.Len() >= copyMessage {
+			if err := s.flush(); err != nil {
+				return 0, err
 			}
 		}
 	}
-	return nil
+	s.enc.End()
+	if err := s.flush(); err != nil {
+		return 0, err
+	}
+	return 0, io.EOF
+}
+
+// flush sends a CopyData message (PostgreSQL, 55.7).
+func (s *copySource) flush() error {
+	head := binary.BigEndian.AppendUint32([]byte{'d'}, uint32(4+s.enc.Len()))
+	message := net.Buffers{head, s.enc.Drain()}
+	_, err := message.WriteTo(s.conn)
+	return err
+}
+
+// encode adds row i of g in the order of stageNames.
+func (g *group) encode(enc *pgcopy.Encoder, i int) {
+	enc.Row(1 + len(g.columns) + min(len(g.version), 1))
+	enc.Int4(int32(g.base + i))
+	for j, v := range g.row(i) {
+		g.e.columns[g.columns[j]].copyTo(enc, v)
+	}
+	if len(g.version) > 0 {
+		g.e.columns[g.e.version].copyTo(enc, g.version[i])
+	}
 }
 
 // copyTo adds v, which fits, in the binary format of the type [column.cast].
-func (c *column) copyTo(enc *pgcopy.Encoder, v kedge.Value) error {
+func (c *column) copyTo(enc *pgcopy.Encoder, v kedge.Value) {
 	if v.IsEmpty() {
 		enc.Null()
-		return nil
+		return
 	}
 	switch c.Storage {
 	case catalog.Bool:
@@ -104,15 +141,14 @@ func (c *column) copyTo(enc *pgcopy.Encoder, v kedge.Value) error {
 	case catalog.Date:
 		enc.Date(v.Time())
 	case catalog.UUID:
-		return enc.UUID(v.Str())
+		enc.UUID(v.Str())
 	case catalog.JSON:
 		if c.Cast == "jsonb" {
 			enc.JSONB(v.Str())
-			return nil
+			return
 		}
 		enc.Text(v.Str())
 	default:
 		enc.Text(v.Str())
 	}
-	return nil
 }

@@ -3,7 +3,9 @@ package sqltable
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"io"
 	"strconv"
 	"strings"
 
@@ -138,19 +140,12 @@ func (p *pgWriter) write(ctx context.Context, g *group) error {
 
 // affected notes the state for the rows whose ordinals q returns.
 func (p *pgWriter) affected(ctx context.Context, g *group, q *query, state connectors.State) (n int, err error) {
-	rows, err := p.conn.QueryContext(ctx, q.String(), q.args...)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	var at int
-	for ; rows.Next(); n++ {
-		if err := rows.Scan(&at); err != nil {
-			return n, err
-		}
-		p.set(g, at-g.base, state)
-	}
-	return n, rows.Err()
+	err = p.eachRow(ctx, q, 1, func(row []driver.Value) error {
+		n++
+		p.set(g, int(row[0].(int64))-g.base, state)
+		return nil
+	})
+	return n, err
 }
 
 // others finds out about the rows that an update or delete left alone.
@@ -197,23 +192,9 @@ func (p *pgWriter) others(ctx context.Context, g *group) error {
 // inserted runs an insert that returns for each row that it wrote whether it
 // is new, and the key.
 func (p *pgWriter) inserted(ctx context.Context, g *group, q *query) error {
-	rows, err := p.conn.QueryContext(ctx, q.String(), q.args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
 	at := keyFinder{results: p.results, rows: g.rows}
-	var isNew bool
-	raw := make([]any, len(g.e.key))
-	ptrs := []any{&isNew}
-	for i := range raw {
-		ptrs = append(ptrs, &raw[i])
-	}
-	for rows.Next() {
-		if err := rows.Scan(ptrs...); err != nil {
-			return err
-		}
-		key, err := g.e.decodeKey(raw)
+	err := p.eachRow(ctx, q, 1+len(g.e.key), func(row []driver.Value) error {
+		key, err := g.e.decodeKey(row[1:])
 		if err != nil {
 			return err
 		}
@@ -221,9 +202,14 @@ func (p *pgWriter) inserted(ctx context.Context, g *group, q *query) error {
 		if i < 0 {
 			return errors.New("the database returned a key that was not sent")
 		}
-		p.set(g, i, [...]connectors.State{connectors.Updated, connectors.Inserted}[b2i(isNew)])
-	}
-	if err := rows.Err(); err != nil {
+		state := connectors.Updated
+		if row[0] == true {
+			state = connectors.Inserted
+		}
+		p.set(g, i, state)
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	for i := range g.rows {
@@ -236,6 +222,35 @@ func (p *pgWriter) inserted(ctx context.Context, g *group, q *query) error {
 		}
 	}
 	return nil
+}
+
+// eachRow gives the rows of a query to f, as the driver returns them:
+// database/sql would copy each value again.
+func (p *pgWriter) eachRow(ctx context.Context, q *query, columns int, f func([]driver.Value) error) error {
+	args := make([]driver.NamedValue, len(q.args))
+	for i, a := range q.args {
+		args[i] = driver.NamedValue{Ordinal: i + 1, Value: a}
+	}
+	row := make([]driver.Value, columns)
+	return p.conn.Raw(func(c any) error {
+		rows, err := c.(driver.QueryerContext).QueryContext(ctx, q.String(), args)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for {
+			switch err := rows.Next(row); err {
+			case nil:
+			case io.EOF:
+				return nil
+			default:
+				return err
+			}
+			if err := f(row); err != nil {
+				return err
+			}
+		}
+	})
 }
 
 // A keyFinder finds rows by key. Keys come mostly in the order of the rows,
@@ -267,14 +282,7 @@ func (f *keyFinder) find(key kedge.Key) int {
 	return i
 }
 
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func (e *entity) decodeKey(raw []any) (kedge.Key, error) {
+func (e *entity) decodeKey(raw []driver.Value) (kedge.Key, error) {
 	key := make([]kedge.Value, len(raw))
 	for i, v := range raw {
 		var err error
@@ -289,28 +297,11 @@ func (e *entity) decodeKey(raw []any) (kedge.Key, error) {
 func (p *pgWriter) insertNew(ctx context.Context, g *group) error {
 	q := &query{engine: store.Postgres}
 	g.insertFrom(q)
-	rows, err := p.conn.QueryContext(ctx, q.String(), q.args...)
-	if err != nil {
+	return p.eachRow(ctx, q, 1+len(g.e.key), func(row []driver.Value) error {
+		key, err := g.e.decodeKey(row[1:])
+		p.results[g.rows[0]] = connectors.Result{State: connectors.Inserted, Key: key}
 		return err
-	}
-	defer rows.Close()
-	var isNew bool
-	raw := make([]any, len(g.e.key))
-	ptrs := []any{&isNew}
-	for i := range raw {
-		ptrs = append(ptrs, &raw[i])
-	}
-	for rows.Next() {
-		if err := rows.Scan(ptrs...); err != nil {
-			return err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	key, err := g.e.decodeKey(raw)
-	p.results[g.rows[0]] = connectors.Result{State: connectors.Inserted, Key: key}
-	return err
+	})
 }
 
 // rowsFrom writes the rows of g as a table s: o is the position, c0, c1, …

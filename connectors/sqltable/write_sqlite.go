@@ -150,7 +150,11 @@ func (s *sqliteWriter) upsert(i int) error {
 			return err
 		}
 		if n > 0 {
-			s.set(s.g, i, [...]connectors.State{connectors.Inserted, connectors.Updated}[b2i(s.updating)])
+			state := connectors.Inserted
+			if s.updating {
+				state = connectors.Updated
+			}
+			s.set(s.g, i, state)
 			return nil
 		}
 		s.updating = !s.updating

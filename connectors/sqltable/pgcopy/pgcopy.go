@@ -6,7 +6,6 @@ package pgcopy
 import (
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"math"
 	"time"
 
@@ -19,31 +18,37 @@ const header = "PGCOPY\n\xff\r\n\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
 // An Encoder collects rows. The zero value is ready to use. A row is begun
 // with Row and then takes exactly that many values.
 type Encoder struct {
-	buf []byte
+	buf   []byte
+	begun bool // the header was written
 }
 
-// Reset forgets all rows and keeps the memory.
-func (e *Encoder) Reset() { e.buf = e.buf[:0] }
-
-// Len returns how many bytes there are so far.
+// Len returns how many bytes there are since the last Drain.
 func (e *Encoder) Len() int { return len(e.buf) }
+
+// Drain returns the bytes since the last Drain. They are overwritten by what
+// comes next.
+func (e *Encoder) Drain() []byte {
+	b := e.buf
+	e.buf = e.buf[:0]
+	return b
+}
+
+func (e *Encoder) begin() {
+	if !e.begun {
+		e.buf, e.begun = append(e.buf, header...), true
+	}
+}
 
 // Row begins a row of n values.
 func (e *Encoder) Row(n int) {
-	if len(e.buf) == 0 {
-		e.buf = append(e.buf, header...)
-	}
+	e.begin()
 	e.buf = binary.BigEndian.AppendUint16(e.buf, uint16(n))
 }
 
-// Bytes returns all rows with header and trailer. The encoder must be reset
-// before it takes more rows.
-func (e *Encoder) Bytes() []byte {
-	if len(e.buf) == 0 {
-		e.buf = append(e.buf, header...)
-	}
+// End ends the rows.
+func (e *Encoder) End() {
+	e.begin()
 	e.buf = binary.BigEndian.AppendUint16(e.buf, math.MaxUint16)
-	return e.buf
 }
 
 func (e *Encoder) length(n int) { e.buf = binary.BigEndian.AppendUint32(e.buf, uint32(n)) }
@@ -109,13 +114,12 @@ func (e *Encoder) Date(t time.Time) {
 	e.Int4(int32((t.Unix() - epoch) / secondsPerDay))
 }
 
-var errUUID = errors.New("not a guid")
-
-// UUID adds a uuid from its text of 36 characters. If it is not one nothing
-// is added.
-func (e *Encoder) UUID(s string) error {
+// UUID adds a uuid from its text of 36 characters. A text that is not one is
+// added as it is, and refused by the server.
+func (e *Encoder) UUID(s string) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return errUUID
+		e.Text(s)
+		return
 	}
 	var compact [32]byte
 	n := 0
@@ -124,11 +128,11 @@ func (e *Encoder) UUID(s string) error {
 	}
 	var id [16]byte
 	if _, err := hex.Decode(id[:], compact[:]); err != nil {
-		return errUUID
+		e.Text(s)
+		return
 	}
 	e.length(len(id))
 	e.buf = append(e.buf, id[:]...)
-	return nil
 }
 
 // Numeric adds a numeric from its text, keeping digits and scale. The text must
