@@ -33,13 +33,12 @@ func ParseID(id, set string, key []Column) (kedge.Key, error) {
 		}
 		return "", errID
 	}
-	if len(key) == 1 {
-		if text, ok := unquote(id); ok && key[0].Type == kedge.TypeString {
-			id = text
-		}
-		if k, ok := keyOf([]string{id}, key); ok {
-			return k, nil
-		}
+	bare := []string{id}
+	if len(key) > 1 {
+		bare = splitOutside(id, ',')
+	}
+	if k, ok := keyOf(bare, key); ok {
+		return k, nil
 	}
 	return "", errID
 }

@@ -19,6 +19,8 @@ type decoder struct {
 	follow [][]int16
 	first  int // place of the first row
 
+	unescaped textSpace
+
 	// The row that is read.
 	values   []kedge.Value
 	raws     []string // by mark
@@ -44,7 +46,7 @@ type badValue struct {
 }
 
 func newDecoder(p *Plan, body string) *decoder {
-	d := &decoder{scanner: scanner{s: body}, plan: p}
+	d := &decoder{scanner: scanner{s: body}, plan: p, unescaped: textSpace{size: 8 << 10}}
 	d.page.Count = -1
 	n := 0
 	for _, node := range p.nodes {
@@ -220,7 +222,7 @@ func (d *decoder) control(c control, value string) {
 	}
 	sc := scanner{s: value}
 	raw, flags, _ := sc.text(0)
-	if text, err := plainText(raw, flags); err == nil {
+	if text, err := d.unescaped.plainText(raw, flags); err == nil {
 		d.controls[c] = text
 	}
 }

@@ -3,6 +3,8 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"math/bits"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -73,9 +75,7 @@ func (c *scanner) text(i int) (raw string, flags uint8, next int) {
 	s := c.s
 	start := i + 1
 	for i = start; ; {
-		for i < len(s) && plain[s[i]] {
-			i++
-		}
+		i = plainEnd(s, i)
 		if i >= len(s) {
 			return "", 0, c.fail(i, "a quote")
 		}
@@ -94,6 +94,33 @@ func (c *scanner) text(i int) (raw string, flags uint8, next int) {
 			return "", 0, c.fail(i, "no control character")
 		}
 	}
+}
+
+// plainEnd returns the place of the first byte from i on that is not [plain].
+// It looks at eight bytes at once: the top bit of each byte of special is set
+// where one is not plain. A borrow from one byte of a difference to the next
+// can set only bits above one that is set rightly, and the lowest counts.
+func plainEnd(s string, i int) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(s); i += 8 {
+		x := eightBytes(s[i : i+8])
+		special := (x | (x - ' '*ones) | ((x ^ '"'*ones) - ones) | ((x ^ '\\'*ones) - ones)) & tops
+		if special != 0 {
+			return i + bits.TrailingZeros64(special)/8
+		}
+	}
+	for i < len(s) && plain[s[i]] {
+		i++
+	}
+	return i
+}
+
+// eightBytes returns the bytes of s, the first one lowest. The compiler makes
+// one load of it.
+func eightBytes(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
 // escape checks the escape whose backslash is before i.
@@ -130,51 +157,95 @@ func hexValue(c byte) rune {
 // errText is the reason to refuse a value, and not its whole page.
 var errText = errors.New("the text is not valid UTF-8")
 
+// A textSpace holds texts without their escapes, many in one piece of memory.
+// The zero value takes memory for each text.
+type textSpace struct {
+	b    strings.Builder
+	size int // of a piece
+}
+
 // plainText returns the text that raw stands for. raw itself, which aliases
 // the page, if it has no escapes.
 func plainText(raw string, flags uint8) (string, error) {
-	if flags&nonASCII != 0 && !utf8.ValidString(raw) {
-		return "", errText
+	var t textSpace
+	return t.plainText(raw, flags)
+}
+
+func (t *textSpace) plainText(raw string, flags uint8) (string, error) {
+	if err := checkText(raw, flags); err != nil {
+		return "", err
 	}
 	if flags&escaped == 0 {
 		return raw, nil
 	}
-	b := make([]byte, 0, len(raw))
-	for i := 0; i < len(raw); i++ {
-		if raw[i] != '\\' {
-			b = append(b, raw[i])
-			continue
+	b := &t.b
+	if b.Cap()-b.Len() < len(raw) { // texts that were given out keep the old piece
+		*b = strings.Builder{}
+		b.Grow(max(t.size, len(raw)))
+	}
+	start := b.Len()
+	for {
+		i := strings.IndexByte(raw, '\\')
+		if i < 0 {
+			b.WriteString(raw)
+			return b.String()[start:], nil
 		}
-		i++
-		switch raw[i] {
+		b.WriteString(raw[:i])
+		c := raw[i+1]
+		raw = raw[i+2:]
+		switch c {
 		case 'b':
-			b = append(b, '\b')
+			b.WriteByte('\b')
 		case 'f':
-			b = append(b, '\f')
+			b.WriteByte('\f')
 		case 'n':
-			b = append(b, '\n')
+			b.WriteByte('\n')
 		case 'r':
-			b = append(b, '\r')
+			b.WriteByte('\r')
 		case 't':
-			b = append(b, '\t')
+			b.WriteByte('\t')
 		case 'u':
-			r := hex4(raw[i+1:])
-			i += 4
+			r := hex4(raw)
+			raw = raw[4:]
 			if utf16.IsSurrogate(r) {
-				if len(raw) < i+7 || raw[i+1] != '\\' || raw[i+2] != 'u' {
-					return "", errText
-				}
-				if r = utf16.DecodeRune(r, hex4(raw[i+3:])); r == utf8.RuneError {
-					return "", errText
-				}
-				i += 6
+				r, raw = utf16.DecodeRune(r, hex4(raw[2:])), raw[6:]
 			}
-			b = utf8.AppendRune(b, r)
+			b.WriteRune(r)
 		default:
-			b = append(b, raw[i])
+			b.WriteByte(c)
 		}
 	}
-	return string(b), nil
+}
+
+// checkText checks what [scanner.text] leaves open: UTF-8 and surrogates,
+// which come in pairs.
+func checkText(raw string, flags uint8) error {
+	if flags&nonASCII != 0 && !utf8.ValidString(raw) {
+		return errText
+	}
+	if flags&escaped == 0 {
+		return nil
+	}
+	for {
+		i := strings.IndexByte(raw, '\\')
+		if i < 0 {
+			return nil
+		}
+		c := raw[i+1]
+		raw = raw[i+2:]
+		if c != 'u' {
+			continue
+		}
+		r := hex4(raw)
+		raw = raw[4:]
+		if !utf16.IsSurrogate(r) {
+			continue
+		}
+		if len(raw) < 6 || raw[0] != '\\' || raw[1] != 'u' || utf16.DecodeRune(r, hex4(raw[2:])) == utf8.RuneError {
+			return errText
+		}
+		raw = raw[6:]
+	}
 }
 
 func hex4(s string) rune {
@@ -247,7 +318,7 @@ func (c *scanner) skip(i, depth int) (flags uint8, bad error, next int) {
 	case '"':
 		raw, flags, next := c.text(i)
 		if next > 0 && flags != 0 {
-			_, bad = plainText(raw, flags)
+			bad = checkText(raw, flags)
 		}
 		return flags, bad, next
 	case '{', '[':
@@ -298,7 +369,7 @@ func (c *scanner) skipNested(i, depth int) (flags uint8, bad error, next int) {
 				return 0, nil, -1
 			}
 			if f != 0 {
-				if _, err := plainText(raw, f); err != nil {
+				if err := checkText(raw, f); err != nil {
 					bad = err
 				}
 			}

@@ -37,7 +37,7 @@ func (d *decoder) value(c *Column, i, depth int) (v kedge.Value, raw string, bad
 			return v, "", nil, -1
 		}
 		if flags != 0 {
-			if text, bad = plainText(text, flags); bad != nil {
+			if text, bad = d.unescaped.plainText(text, flags); bad != nil {
 				return v, "", bad, next
 			}
 		}
