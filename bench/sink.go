@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 
 	_ "github.com/uptrace/bun/driver/pgdriver" // registers "pg"
@@ -89,7 +90,11 @@ func copyFile(to, from string) error {
 // drop removes the database.
 func (b *bench) drop(s *sink) error {
 	if s.engine == sqlite {
-		return os.Remove(s.name)
+		files, err := filepath.Glob(s.name + "*") // with those of other processes' locks
+		for _, f := range files {
+			err = errors.Join(err, os.Remove(f))
+		}
+		return err
 	}
 	return b.admin("DROP DATABASE " + s.name + " WITH (FORCE)")
 }

@@ -55,7 +55,7 @@ func load(ctx context.Context, r *feed.Reader, dsn string) (s feed.Summary, err 
 		if batch, err = r.Batch(batch); err != nil {
 			return s, err
 		}
-		if err := encode(&encoded, batch); err != nil {
+		if err := feed.EncodeCopy(&encoded, batch); err != nil {
 			return s, err
 		}
 		if err := write(ctx, conn, &encoded); err != nil {

@@ -1,17 +1,15 @@
-package main
+package feed
 
 import (
 	"bytes"
 	"encoding/binary"
 	"strings"
 	"time"
-
-	"github.com/kedge-sync/kedge/bench/floor/feed"
 )
 
-// encode writes rows in the binary form of COPY (PostgreSQL documentation,
+// EncodeCopy writes rows in the binary form of COPY (PostgreSQL documentation,
 // COPY, "Binary Format").
-func encode(out *bytes.Buffer, rows []feed.Customer) error {
+func EncodeCopy(out *bytes.Buffer, rows []Customer) error {
 	out.Reset()
 	out.WriteString("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
 	var b []byte
