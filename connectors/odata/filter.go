@@ -26,8 +26,11 @@ func (d *Driver) push(e *entity, expr *filter.Expr) (text string, exact bool) {
 	if len(wire.EscapeQuery(text)) > d.cfg.MaxURL/2 {
 		return "", false // it would leave no room for the rest of the URL
 	}
-	// A service may compare strings without case, so they are tested again.
-	return text, exact && !f.any(&root, func(n *filter.Node) bool { return n.Type == kedge.TypeString })
+	// Tested again: strings, which a service may compare without case, and bool
+	// fields alone, of which "eq true" makes No where null is Unknown.
+	return text, exact && root.Op != filter.Field && !f.any(&root, func(n *filter.Node) bool {
+		return n.Type == kedge.TypeString || f.bareField(n)
+	})
 }
 
 // filters decides what an entity's service can evaluate, and writes it as
@@ -99,6 +102,15 @@ func (f *filters) any(n *filter.Node, is func(*filter.Node) bool) bool {
 		if f.any(&n.Args[i], is) {
 			return true
 		}
+	}
+	return false
+}
+
+// bareField reports whether a condition in n is a bool field alone.
+func (f *filters) bareField(n *filter.Node) bool {
+	switch n.Op {
+	case filter.And, filter.Or, filter.Not:
+		return slices.ContainsFunc(n.Args, func(a filter.Node) bool { return a.Op == filter.Field })
 	}
 	return false
 }

@@ -52,6 +52,9 @@ func inEntity(err error, op, entity string) error {
 }
 
 func (d *Driver) readPage(ctx context.Context, req connectors.ReadRequest) (*connectors.Page, error) {
+	if err := ctx.Err(); err != nil { // a slice of an answer needs no request that would notice
+		return nil, &kedge.Error{Kind: kedge.Transient, Err: err}
+	}
 	r, err := d.newRead(ctx, req)
 	if err != nil {
 		return nil, err

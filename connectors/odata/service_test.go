@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,8 +110,9 @@ func same(t testing.TB, s *odatatest.Service, set string, fields []string, l loc
 	for _, w := range want {
 		got, ok := l[w.Key]
 		for _, f := range fields {
-			if wrong < 5 && (!ok || !kedge.Equal(got.Get(f), w.Get(f))) {
-				t.Errorf("field %s of a record: got %v %q, want %v %q", f, got.Get(f).Type(), got.Get(f).Text(), w.Get(f).Type(), w.Get(f).Text())
+			value := w.Get(strings.Replace(f, "PrimaryContact/", "PrimaryContact", 1)) // of the navigation, if there is no constraint
+			if wrong < 5 && (!ok || !kedge.Equal(got.Get(f), value)) {
+				t.Errorf("field %s of a record: got %v %q, want %v %q", f, got.Get(f).Type(), got.Get(f).Text(), value.Type(), value.Text())
 				wrong++
 			}
 		}

@@ -70,7 +70,7 @@ func (r *read) startTracked(ctx context.Context) (*batch, *token, error) {
 	switch {
 	case err == nil:
 		ok, err = r.tracked(ctx, page, h)
-	case refused(err) || kedge.KindOf(err) == kedge.Unsupported:
+	case refused(err) && r.e.opts.Tracking == auto:
 		err = nil
 	}
 	if err != nil {

@@ -1,0 +1,159 @@
+package odata_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/internal/odatatest"
+)
+
+// edit changes some customers: new, edited, deleted.
+func edit(t testing.TB, s *odatatest.Service, round int) (edits int) {
+	t.Helper()
+	all := s.Records("customers")
+	for i := range 3 {
+		if err := s.Delete("customers", all[(round*7+i*11)%len(all)].Key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all = s.Records("customers")
+	for i := range 5 {
+		r := odatatest.Row("No", kedge.String(string(all[(round*5+i*3)%len(all)].Key)), "Name", kedge.String(fmt.Sprintf("edited %d/%d", round, i)))
+		if err := s.Patch("customers", r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := odatatest.Row("No", kedge.String(fmt.Sprintf("N%05d", round)), "Name", kedge.String("new"))
+	if err := s.Put("customers", r); err != nil {
+		t.Fatal(err)
+	}
+	return 6
+}
+
+// sweep removes from l what a full read does not have, but only if a read by
+// key confirms it, as a syncer does.
+func sweep(t testing.TB, d connectors.Driver, fields []string, l local) {
+	t.Helper()
+	full := local{}
+	readAll(t, d, connectors.ReadRequest{Entity: "customers", Fields: fields, Size: 50}, full, nil)
+	var missing []kedge.Key
+	for k := range l {
+		if _, ok := full[k]; !ok {
+			missing = append(missing, k)
+		}
+	}
+	found, err := d.(connectors.KeyReader).ReadKeys(t.Context(), "customers", fields, missing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range found {
+		if !f.OK {
+			delete(l, missing[i])
+		}
+	}
+	for k, r := range full {
+		l[k] = r
+	}
+}
+
+// story reads all, edits, reads what has changed, three times, and sweeps.
+func story(t *testing.T, s *odatatest.Service, d connectors.Driver) {
+	fields := fieldsOf(t, d, "customers")
+	l := local{}
+	req := connectors.ReadRequest{Entity: "customers", Fields: fields, Size: 20}
+	a, _ := readAll(t, d, req, l, func(page int) {
+		if page == 2 {
+			edit(t, s, 100)
+		}
+	})
+	for round := range 3 {
+		edit(t, s, round)
+		req.Anchor = a
+		next, err := incremental(t, d, req, l)
+		if kedge.KindOf(err) == kedge.AnchorExpired {
+			req.Anchor = ""
+			next, _ = readAll(t, d, req, l, nil)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		a = next
+	}
+	sweep(t, d, fields, l)
+	same(t, s, "customers", fields, l)
+}
+
+func incremental(t testing.TB, d connectors.Driver, req connectors.ReadRequest, l local) (kedge.Anchor, error) {
+	t.Helper()
+	for {
+		p, err := d.ReadPage(t.Context(), req)
+		if err != nil {
+			return "", err
+		}
+		l.take(t, p)
+		if p.Next == "" {
+			return p.Anchor, nil
+		}
+		req.Token = p.Next
+	}
+}
+
+func TestQuirks(t *testing.T) {
+	quirks := append([]string{""}, names(odatatest.Quirks())...)
+	for _, quirk := range quirks {
+		for _, tracking := range []string{"auto", "delta", "watermark", "full"} {
+			for _, noDelta := range []bool{false, true} {
+				if noDelta && tracking == "delta" || quirk == odatatest.TextTimeCompare && tracking == "watermark" {
+					continue
+				}
+				name := quirk + "/" + tracking
+				if noDelta {
+					name += "/nodelta"
+				}
+				t.Run(name, func(t *testing.T) {
+					for _, version := range []string{odatatest.V40, odatatest.V401} {
+						o := odatatest.Options{Rows: 120, PageCap: 60, NoDelta: noDelta, Version: version}
+						if quirk != "" {
+							o.Quirks = []string{quirk}
+						}
+						s := odatatest.New(o)
+						options := map[string]any{"tracking": tracking, "overlapVersions": 5}
+						if quirk == odatatest.NoOr {
+							options["orFilters"] = false
+						}
+						story(t, s, newDriver(t, s.Start(t), options))
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	for _, fault := range []string{"429=0.2", "500=0.2", "cut=0.2", "anchor-expiry=2"} {
+		for _, tracking := range []string{"auto", "delta", "watermark"} {
+			t.Run(fault+"/"+tracking, func(t *testing.T) {
+				s := odatatest.New(odatatest.Options{Rows: 120, Faults: []string{fault}, Seed: 7})
+				story(t, s, newDriver(t, s.Start(t), map[string]any{"tracking": tracking}))
+			})
+		}
+	}
+}
+
+// The forms of deltas that a service can choose, in 4.0 and 4.01.
+func TestDeltaForms(t *testing.T) {
+	for _, version := range []string{odatatest.V40, odatatest.V401} {
+		for _, form := range []odatatest.DeltaForm{
+			{}, {Partial: true}, {Partial: true, IDOnly: true}, {NoReason: true}, {Predicate: true}, {Links: true}, {Nested: true},
+		} {
+			for _, quirks := range [][]string{nil, {odatatest.MixedRemoved}, {odatatest.BareID}} {
+				t.Run(fmt.Sprintf("%s/%+v/%v", version, form, quirks), func(t *testing.T) {
+					s := odatatest.New(odatatest.Options{Rows: 120, Version: version, Delta: form, Quirks: slices.Clone(quirks)})
+					story(t, s, newDriver(t, s.Start(t), map[string]any{"tracking": "delta", "maxVersion": version}))
+				})
+			}
+		}
+	}
+}
