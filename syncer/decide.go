@@ -28,7 +28,7 @@ func (e *entity) decide(ctx context.Context, tx connectors.Tx, items []*item) er
 		if it.rec.Removed != kedge.Live || it.outcome != notSeen {
 			continue
 		}
-		it.create = it.link == nil && isLive(it.prev) == 0 || it.link != nil && it.link.Status == tombstone
+		it.create = it.link == nil && isLive(it.prev) == 0 || it.link != nil && it.link.Status == tombstone && !e.keptLocal(it.link)
 		if err := e.mapOne(it); err != nil {
 			return err
 		}
@@ -59,11 +59,16 @@ func (e *entity) findLinks(ctx context.Context, tx connectors.Tx, todo []*item) 
 			continue
 		}
 		if it.rec.Removed == kedge.Live && it.rec.Version != "" && it.rec.Version == it.link.Version {
-			it.outcome = Unchanged
+			it.outcome, it.stale = Unchanged, true
 			it.hash = wordHash(it.prev)
 		}
 	}
 	return nil
+}
+
+// keptLocal tells whether the local record of a tombstone is still there.
+func (e *entity) keptLocal(l *link) bool {
+	return e.deleteRule == mapping.DeleteSoft && l.LocalKey != ""
 }
 
 // mapOne fills in the item's mapped values and, where it is known, the local key.
@@ -75,13 +80,21 @@ func (e *entity) mapOne(it *item) error {
 	}
 	switch {
 	case e.plan.SharedKey:
-		if it.dst.Key = e.localKey(it.dst.Values); it.dst.Key == "" {
+		if it.dst.Key = e.localKey(it.dst.Values); e.keyNotSent(it.dst.Values) {
+			it.dst.Key = it.rec.Key // the same text
+		}
+		if it.dst.Key == "" {
 			it.fail = failMatch("key_missing", Quarantined, "a value of the key is missing")
 		}
 	case it.link != nil && !it.create:
 		it.dst.Key = it.link.LocalKey
 	}
 	return nil
+}
+
+// keyNotSent tells whether a record that came in part lacks a value of its key.
+func (e *entity) keyNotSent(values []kedge.Value) bool {
+	return slices.ContainsFunc(e.keyAt, func(i int) bool { return values[i].IsMissing() })
 }
 
 // localKey returns the primary key that the mapped values hold.
@@ -133,6 +146,9 @@ func (e *entity) matchShared(ctx context.Context, tx connectors.Tx, todo []*item
 	byKey := map[kedge.Key]*item{}
 	var keys []kedge.Key
 	for _, it := range todo {
+		if e.run.req.IgnoreKey && it.create {
+			continue
+		}
 		if it.fail == nil && it.outcome == notSeen && it.rec.Removed == kedge.Live {
 			byKey[it.dst.Key] = it
 			keys = append(keys, it.dst.Key)
@@ -173,7 +189,11 @@ func (e *entity) matchBy(ctx context.Context, tx connectors.Tx, free []*item, pa
 	var keys []kedge.Key
 	for _, it := range free {
 		k := e.pairKey(it, pairs)
-		if k == "" {
+		if k == "" || checkKey(k) != nil {
+			continue
+		}
+		if other := e.planned.keys[k]; unique && other != "" && other != it.rec.Key {
+			it.fail = failMatch("duplicate_key", Duplicate, "another record of this read has the same key")
 			continue
 		}
 		if other := wanted[k]; other != nil {
@@ -192,11 +212,11 @@ func (e *entity) matchBy(ctx context.Context, tx connectors.Tx, free []*item, pa
 	if err != nil {
 		return err
 	}
-	hits := map[*item][]*kedge.Record{}
+	hits := map[*item][]kedge.Record{}
 	locals := make([]kedge.Key, 0, len(rows))
 	for i := range rows {
 		if it := wanted[rowKey(&rows[i], by)]; it != nil {
-			hits[it] = append(hits[it], &rows[i])
+			hits[it] = append(hits[it], rows[i])
 			locals = append(locals, rows[i].Key)
 		}
 	}
@@ -204,30 +224,47 @@ func (e *entity) matchBy(ctx context.Context, tx connectors.Tx, free []*item, pa
 	if err != nil {
 		return err
 	}
-	return e.takeHits(hits, taken, unique)
-}
-
-func (e *entity) takeHits(hits map[*item][]*kedge.Record, taken map[kedge.Key]*link, unique bool) error {
-	for it, rows := range hits {
-		owner := taken[rows[0].Key]
-		switch {
-		case len(rows) > 1:
-			it.fail = failMatch("match_ambiguous", Quarantined, "more than one local record matches")
-		case owner != nil && owner.ExtKey != it.rec.Key && owner.Status == linked:
-			if unique {
-				it.fail = failMatch("duplicate_key", Duplicate, "the local record with this key is linked to another record")
-			}
-		case e.claimed[rows[0].Key] != "" && e.claimed[rows[0].Key] != it.rec.Key:
-			it.fail = failMatch("duplicate_key", Duplicate, "another record of this read matches the same local record")
-		default:
-			it.local, it.create = rows[0], false
-			if err := e.mapOne(it); err != nil {
-				return err
-			}
-			it.dst.Key = rows[0].Key
+	for _, it := range free {
+		if err := e.takeHit(it, hits[it], taken, unique); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// takeHit gives the item the local record that matches it, unless that belongs
+// to another record. A record that gives its local one up, because it is gone
+// itself, is forgotten.
+func (e *entity) takeHit(it *item, rows []kedge.Record, taken map[kedge.Key]*link, unique bool) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	if len(rows) > 1 {
+		it.fail = failMatch("match_ambiguous", Quarantined, "more than one local record matches")
+		return nil
+	}
+	row := &rows[0]
+	owner, claimed := taken[row.Key], e.claimed[row.Key]
+	if owner != nil && owner.ExtKey == it.rec.Key {
+		owner = nil
+	}
+	if owner != nil && !e.givesUp(owner) || claimed != "" && claimed != it.rec.Key {
+		if unique {
+			it.fail = failMatch("duplicate_key", Duplicate, "the local record with this key belongs to another record")
+		}
+		return nil
+	}
+	e.claimed[row.Key] = it.rec.Key
+	it.local, it.create, it.takes = row, false, owner
+	err := e.mapOne(it)
+	it.dst.Key = row.Key
+	return err
+}
+
+// givesUp tells whether the record of a link is gone.
+func (e *entity) givesUp(l *link) bool {
+	it := e.inBatch[mapping.KeyHash(l.ExtKey)]
+	return l.Status != linked || it != nil && it.rec.Key == l.ExtKey && it.rec.Removed != kedge.Live
 }
 
 func (e *entity) pairKey(it *item, pairs []mapping.Pair) kedge.Key {

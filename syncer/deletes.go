@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors"
@@ -25,6 +26,12 @@ func (e *entity) deleteLimit() int64 {
 	return max(int64(rules.MaxRows), e.row.Linked*int64(rules.MaxPercent)/100)
 }
 
+// tooManyDeletes tells whether the breaker trips. Deletes that change nothing
+// here need no breaker.
+func (e *entity) tooManyDeletes(marks int64) bool {
+	return marks > e.deleteLimit() && !e.run.req.ForceDeletes && e.deleteRule != mapping.DeleteIgnore
+}
+
 // stop ends the entity until a person has confirmed.
 func (e *entity) stop(text string) {
 	e.state, e.confirm = Stopped, text
@@ -32,33 +39,23 @@ func (e *entity) stop(text string) {
 
 // deletes applies the marks of all entities, children first, unless the
 // breaker of any of them trips: then none is applied.
-func (r *run) deletes(ctx context.Context) error {
-	held := false
-	for _, e := range r.ordered() {
-		n, err := e.marks(ctx)
-		if err != nil {
-			return err
-		}
-		if e.pending = n; n > e.deleteLimit() && !r.req.ForceDeletes {
+func (r *run) deletes(ctx context.Context) {
+	r.each(ctx, func(e *entity, ctx context.Context) (err error) {
+		if e.pending, err = e.marks(ctx); err == nil && e.tooManyDeletes(e.pending) {
 			e.stop(fmt.Sprintf("%d of %d records would be deleted, more than %d; see \"kedge deletes list %s\"; run again with --force-deletes, or \"kedge deletes discard %s\"",
-				n, e.row.Linked, e.deleteLimit(), r.name, r.name))
+				e.pending, e.row.Linked, e.deleteLimit(), r.name, r.name))
 		}
-		held = held || e.state == Stopped
-	}
-	if held {
-		return nil
-	}
+		return err
+	})
 	entities := r.ordered()
-	for i := len(entities) - 1; i >= 0; i-- {
-		e := entities[i]
-		if e.pending == 0 || e.err != nil {
-			continue
-		}
-		if err := e.applyDeletes(ctx); err != nil {
-			return err
+	if slices.ContainsFunc(entities, func(e *entity) bool { return e.state == Stopped }) {
+		return
+	}
+	for _, e := range slices.Backward(entities) {
+		if e.pending > 0 && e.err == nil && ctx.Err() == nil {
+			e.err = e.applyDeletes(ctx)
 		}
 	}
-	return nil
 }
 
 func (e *entity) applyDeletes(ctx context.Context) error {
@@ -122,40 +119,55 @@ func (e *entity) deleteChanges(links []*link) []kedge.Change {
 // that comes back is new.
 func (e *entity) rememberDeletes(ctx context.Context, tx *store.Tx, links []*link, results []connectors.Result) error {
 	now := e.run.s.now().UTC()
-	var keep []*link
-	var drop []kedge.Key
-	var puts []byte
-	var done []uint64
+	hashes := make([]uint64, len(links))
 	for i, l := range links {
+		hashes[i] = mapping.KeyHash(l.ExtKey)
+	}
+	if err := e.log.load(ctx, tx, hashes); err != nil {
+		return err
+	}
+	var keep []*link
+	var drop, done []kedge.Key
+	var states []hashState
+	e.puts = e.puts[:0]
+	for i, l := range links {
+		word := e.log.get(hashes[i])
 		if results != nil && results[i].State == connectors.Rejected && results[i].Err.Kind != kedge.NotFound {
 			if err := e.event(ctx, tx, "warn", "delete_refused", "the local side refused a delete: "+results[i].Err.Error(), ""); err != nil {
 				return err
 			}
+			states = append(states, hashState{hashes[i], wordHash(word) | uint64(Refused)})
 			continue
 		}
-		hash := mapping.KeyHash(l.ExtKey)
-		puts = appendPut(puts, hash, 0)
-		done = append(done, hash)
-		l.At = now
-		switch e.deleteRule {
-		case mapping.DeleteUnlink:
+		outcome := Deleted
+		if results == nil {
+			outcome = Kept
+		}
+		states = append(states, hashState{hashes[i], uint64(outcome)})
+		e.puts = appendPut(e.puts, hashes[i], 0)
+		done = append(done, l.ExtKey)
+		e.row.Linked = max(0, e.row.Linked-int64(isLive(word)))
+		switch l.At = now; {
+		case e.deleteRule == mapping.DeleteUnlink, e.deleteRule == mapping.DeleteIgnore && e.plan.SharedKey:
 			drop = append(drop, l.ExtKey)
-		case mapping.DeleteIgnore:
-			if l.Status = linked; e.plan.SharedKey {
-				drop = append(drop, l.ExtKey)
-			} else {
-				keep = append(keep, l)
-			}
+		case e.deleteRule == mapping.DeleteIgnore:
+			l.Status, l.Reason = linked, ""
+			keep = append(keep, l)
 		default:
 			l.Status = tombstone
 			keep = append(keep, l)
 		}
 	}
-	e.row.Linked = max(0, e.row.Linked-int64(len(done)))
 	steps := []func() error{
 		func() error { return e.run.s.saveLinks(ctx, tx, keep) },
 		func() error { return e.run.s.dropLinks(ctx, tx, e.row.ID, drop) },
-		func() error { return e.log.append(ctx, tx, puts, nil) },
+		func() error { return e.dropPending(ctx, tx, done, "") },
+		func() error {
+			if e.log.table {
+				return e.log.saveRows(ctx, tx, states)
+			}
+			return e.log.append(ctx, tx, e.puts, nil)
+		},
 		func() error {
 			_, err := tx.NewUpdate().Model(e.row).Column("linked").WherePK().Exec(ctx)
 			return err
@@ -166,21 +178,14 @@ func (e *entity) rememberDeletes(ctx context.Context, tx *store.Tx, links []*lin
 			return err
 		}
 	}
-	outcome := Deleted
-	if results == nil {
-		outcome = Kept
-	}
-	store.OnCommit(ctx, func() { e.countDeletes(done, outcome) })
+	store.OnCommit(ctx, func() {
+		e.pending -= int64(len(done))
+		for _, s := range states {
+			e.counts.count(e.outcomeBefore(hashState{s.key, e.log.get(s.key)}), wordOutcome(s.word))
+			e.log.index.set(s.key, s.word)
+		}
+	})
 	return nil
-}
-
-func (e *entity) countDeletes(keys []uint64, as Outcome) {
-	for _, key := range keys {
-		word, _ := e.log.index.get(key)
-		e.counts.count(wordOutcome(word), as)
-		e.log.index.set(key, uint64(as))
-	}
-	e.pending -= int64(len(keys))
 }
 
 // discard takes the marks of the entity back, and gives up on what the sweep
@@ -193,16 +198,11 @@ func (e *entity) discard(ctx context.Context) (int64, error) {
 	if err := e.applyDeletes(ctx); err != nil || !e.anchor.Clean {
 		return n, err
 	}
-	for i := range e.log.index.shards {
-		for j := range e.log.index.shards[i].slots {
-			if slot := &e.log.index.shards[i].slots[j]; isLive(slot.word) == 1 && wordOutcome(slot.word) == notSeen {
-				n++
-				e.row.Linked--
-				e.log.index.set(slot.key, 0)
-			}
-		}
+	missing, _, err := e.log.unseen(ctx, e.run.s.store.DB())
+	if err != nil {
+		return n, err
 	}
-	return n, e.endSweep(ctx)
+	return n + int64(missing), e.endSweep(ctx)
 }
 
 // A PendingDelete is a mark that waits for a person.
@@ -233,7 +233,7 @@ func (s *Syncer) DiscardDeletes(ctx context.Context, integration, by string) (in
 			return err
 		}
 		for _, e := range r.ordered() {
-			if err := e.prepare(ctx); err != nil {
+			if err := e.prepareAside(ctx); err != nil {
 				return err
 			}
 			e.deleteRule = mapping.DeleteIgnore

@@ -28,20 +28,23 @@ type entity struct {
 	anchor      *Anchor
 	log         *hashLog
 
-	mode       string // full, incremental, import
-	reason     string // why the read is full
-	state      RunState
-	counts     Counts
-	read       int64 // records delivered so far, for the progress
-	total      int64
-	unreadable int
-	pending    int64            // deletes that are marked and not applied
-	open       map[string]int64 // attempts of the open quarantine rows by key
-	opened     []string
-	hasMarks   bool // the entity has links that are marked or tombstones
-	confirm    string
-	err        error
-	claimed    map[kedge.Key]kedge.Key // plan: local keys that records of this read match
+	mode        string // full, incremental, import
+	reason      string // why the read is full
+	state       RunState
+	counts      Counts
+	read        int64 // records delivered so far, for the progress
+	total       int64
+	unreadable  int
+	pending     int64            // deletes that are marked and not applied
+	open        map[string]int64 // attempts of the open quarantine rows by key
+	opened      []string
+	hasMarks    bool       // the entity has links that are marked or tombstones
+	before      *hashIndex // outcomes from before the read was started again
+	interrupted bool       // a full read, or its sweep, is under way; what it saw must be kept
+	confirm     string
+	err         error
+	claimed     map[kedge.Key]kedge.Key // local keys that records of this batch, in a plan of this read, match
+	planned     planned
 
 	// Memory of one page transaction, used again by the next.
 	slab      []item
@@ -54,6 +57,7 @@ type entity struct {
 	changed   []*item
 	puts      []byte
 	seen      []byte
+	states    []hashState
 }
 
 // download brings the local side up to date with the external one.
@@ -83,6 +87,9 @@ func (e *entity) download(ctx context.Context) error {
 	if e.run.planning() {
 		return nil
 	}
+	if err := e.retryDue(ctx); err != nil {
+		return err
+	}
 	if e.anchor.Clean {
 		if err := e.sweep(ctx); err != nil {
 			return err
@@ -93,25 +100,68 @@ func (e *entity) download(ctx context.Context) error {
 
 // prepare loads what is known of the entity and decides how it is read.
 func (e *entity) prepare(ctx context.Context) error {
-	db := e.run.s.store.DB()
-	anchor, err := loadAnchor(ctx, db, e.run.name, e.plan.Name)
+	anchor, err := e.loadState(ctx)
 	if err != nil {
 		return err
 	}
-	if e.open, err = openQuarantine(ctx, db, e.row.ID); err != nil {
-		return err
-	}
-	marks, err := db.NewSelect().Model((*link)(nil)).Where("ent = ? AND status <> 'linked'", e.row.ID).Count(ctx)
-	if err != nil {
-		return err
-	}
-	e.hasMarks = marks > 0
-	e.inBatch, e.claimed = map[uint64]*item{}, map[kedge.Key]kedge.Key{}
 	generation := e.choose(anchor)
-	if e.log, err = openHashLog(ctx, db, e.row.ID, generation, generation != 0 || e.mode != "incremental"); err != nil {
+	if err := e.openLog(ctx, generation); err != nil {
 		return err
 	}
 	return e.sendMissingAck(ctx)
+}
+
+// prepareAside loads what is known of the entity, for work that leaves the
+// position of its read as it is.
+func (e *entity) prepareAside(ctx context.Context) error {
+	anchor, err := e.loadState(ctx)
+	if err != nil {
+		return err
+	}
+	if anchor == nil {
+		anchor = e.newAnchor()
+	}
+	e.anchor = anchor
+	generation := int64(0)
+	if e.interrupted {
+		generation = anchor.Generation
+	}
+	return e.openLog(ctx, generation)
+}
+
+// loadState loads what is known of the entity, and returns its anchor, or nil.
+func (e *entity) loadState(ctx context.Context) (*Anchor, error) {
+	db := e.run.s.store.DB()
+	anchor, err := loadAnchor(ctx, db, e.run.name, e.plan.Name)
+	if err != nil {
+		return nil, err
+	}
+	e.interrupted = anchor != nil && (anchor.Clean || anchor.Phase == phaseSnapshot && anchor.PageToken != "")
+	if e.open, err = openQuarantine(ctx, db, e.row.ID); err != nil {
+		return nil, err
+	}
+	marks, err := db.NewSelect().Model((*link)(nil)).Where("ent = ? AND status <> 'linked'", e.row.ID).Count(ctx)
+	e.hasMarks = marks > 0
+	e.inBatch, e.claimed = map[uint64]*item{}, map[kedge.Key]kedge.Key{}
+	return anchor, err
+}
+
+// openLog loads what is known of the rows.
+func (e *entity) openLog(ctx context.Context, generation int64) (err error) {
+	whole := generation != 0 || e.mode == "full" || e.mode == "import"
+	e.log, err = openHashLog(ctx, e.run.s.store.DB(), e.row.ID, generation, whole)
+	if err != nil {
+		return err
+	}
+	e.log.planning = e.run.planning()
+	if e.run.lease != nil {
+		e.log.fence = e.run.lease.Fence
+	}
+	return nil
+}
+
+func (e *entity) newAnchor() *Anchor {
+	return &Anchor{Integration: e.run.name, Entity: e.plan.Name, Direction: Download, Phase: phaseSnapshot, Acked: true}
 }
 
 // choose decides between a full and an incremental read, and returns the
@@ -122,7 +172,7 @@ func (e *entity) choose(anchor *Anchor) int64 {
 		return 0
 	}
 	if anchor == nil {
-		anchor = &Anchor{Integration: e.run.name, Entity: e.plan.Name, Direction: Download, Phase: phaseSnapshot, Acked: true}
+		anchor = e.newAnchor()
 	}
 	e.anchor = anchor
 	e.mode, e.reason = "full", e.whyFull(anchor)
@@ -197,17 +247,31 @@ func (e *entity) readAll(ctx context.Context) error {
 	}
 }
 
-// restart begins a new full read.
+// restart begins a new full read. What it will bring again still counts once.
 func (e *entity) restart(ctx context.Context) error {
 	e.startFull()
-	var err error
-	e.log, err = openHashLog(ctx, e.run.s.store.DB(), e.row.ID, e.anchor.Generation, true)
-	return err
+	before := e.log.index
+	if err := e.openLog(ctx, e.anchor.Generation); err != nil {
+		return err
+	}
+	if !e.log.table {
+		e.before = &before
+	}
+	return nil
 }
 
-// readChanges makes one incremental read.
+// readChanges makes one incremental read. If its page token is no longer known
+// the read starts again from its anchor; if that is not known either,
+// everything is read.
 func (e *entity) readChanges(ctx context.Context) error {
-	err := e.pages(ctx, connectors.ReadRequest{Anchor: kedge.Anchor(e.anchor.Anchor), Token: connectors.Token(e.anchor.PageToken)})
+	err := e.changesFrom(ctx)
+	if kedge.KindOf(err) == kedge.AnchorExpired && e.anchor.PageToken != "" {
+		if err := e.run.event(ctx, e.plan.Name, "warn", "token_expired", "the page token is no longer known; the incremental read starts again", ""); err != nil {
+			return err
+		}
+		e.anchor.PageToken = ""
+		err = e.changesFrom(ctx)
+	}
 	if kedge.KindOf(err) != kedge.AnchorExpired || e.mode == "full" {
 		return err
 	}
@@ -222,7 +286,11 @@ func (e *entity) readChanges(ctx context.Context) error {
 		return err
 	}
 	e.run.s.hook("p6")
-	return e.readChanges(ctx)
+	return e.changesFrom(ctx)
+}
+
+func (e *entity) changesFrom(ctx context.Context) error {
+	return e.pages(ctx, connectors.ReadRequest{Anchor: kedge.Anchor(e.anchor.Anchor), Token: connectors.Token(e.anchor.PageToken)})
 }
 
 // pages reads from req's position to the end, a page transaction at a time.
@@ -236,11 +304,17 @@ func (e *entity) pages(ctx context.Context, req connectors.ReadRequest) error {
 		if err := e.apply(ctx, b); err != nil {
 			return err
 		}
+		if err := e.tooManyBad(); err != nil {
+			return err
+		}
 		e.run.s.hook("p3")
 		e.read += int64(len(b.records) + len(b.rejected))
 		e.total = max(b.total, e.total)
 		e.run.progress(e)
 		if err := e.ack(ctx, b); err != nil {
+			return err
+		}
+		if err := e.run.heedCancel(ctx); err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil && !b.last {
@@ -324,27 +398,37 @@ func (e *entity) sendMissingAck(ctx context.Context) error {
 	})
 }
 
-// compact rewrites the hash log once it is worth it, or after a full read.
+// compact rewrites the hash log once it is worth it, or after a full read. What
+// a full read saw is needed until its sweep is done.
 func (e *entity) compact(ctx context.Context) error {
-	sweepDue := e.anchor.Clean // needs to know what the full read saw
-	if sweepDue || !(e.mode == "full" && e.log.small > 0 || e.log.grown()) {
+	waits := e.anchor.Clean || e.mode == "import" && e.interrupted
+	if waits || !(e.mode == "full" && e.log.small > 0 || e.log.grown()) {
 		return nil
 	}
-	if !e.log.whole {
-		whole, err := openHashLog(ctx, e.run.s.store.DB(), e.row.ID, 0, true)
-		if err != nil {
-			return err
-		}
-		e.log = whole
+	if err := e.log.loadAll(ctx, e.run.s.store.DB()); err != nil {
+		return err
 	}
 	return e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error { return e.log.compact(ctx, tx) })
+}
+
+// limitMemory moves the hash log into a table once it has outgrown its limit.
+func (e *entity) limitMemory(ctx context.Context) error {
+	outgrown, err := e.log.outgrown(ctx, e.run.s.store.DB(), e.run.s.limits.HashSkipMaxRows)
+	if err != nil || !outgrown || e.run.planning() {
+		return err
+	}
+	err = e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error { return e.log.toTable(ctx, tx) })
+	if err == nil {
+		e.log.inTable()
+	}
+	return err
 }
 
 // tooManyBad stops the entity when most of what it delivers cannot be stored:
 // that is a wrong mapping or a broken source, not a few bad records.
 func (e *entity) tooManyBad() error {
 	bad, all := e.counts.Quarantined+e.counts.Refused, e.counts.Read
-	if all >= 100 && bad*5 > all && e.run.op() != Retry {
+	if all >= 100 && bad*5 > all {
 		return &kedge.Error{Kind: kedge.Invalid, Entity: e.plan.Name,
 			Err: fmt.Errorf("%d of %d records could not be stored; see \"kedge quarantine list\" for the reasons, correct the mapping, then run again", bad, all)}
 	}

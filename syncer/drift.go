@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -55,8 +56,74 @@ func (r *run) compile(ctx context.Context, i *Integration) error {
 	if err != nil {
 		return err
 	}
-	r.plan = plan.Hold(append(drifted.Findings, r.unsupported(drifted.Mapping)...))
-	return nil
+	findings := append(drifted.Findings, r.unsupported(drifted.Mapping)...)
+	r.plan = plan.Hold(append(findings, unmappedTargets(drifted.Mapping, is.External)...))
+	r.idle, err = idlePlans(drifted.Mapping, is, r.s.now())
+	return err
+}
+
+// idlePlans compiles the entities that are disabled and runs.
+func idlePlans(m *mapping.Mapping, is mapping.Schemas, now time.Time) (map[string]*mapping.EntityPlan, error) {
+	enabled := *m
+	enabled.Entities = slices.Clone(m.Entities)
+	for i := range enabled.Entities {
+		enabled.Entities[i].Disabled = false
+	}
+	plan, err := mapping.Compile(&enabled, is.External, is.Local, now)
+	if err != nil {
+		return nil, err
+	}
+	idle := map[string]*mapping.EntityPlan{}
+	for _, p := range slices.Concat(plan.Layers...) {
+		if m.Entity(p.Name).Disabled {
+			idle[p.Name] = p
+		}
+	}
+	return idle, nil
+}
+
+// unmappedTargets finds the lookups by fields that cannot be compared with the
+// local rows, because the target does not download them as they are.
+func unmappedTargets(m *mapping.Mapping, ext *kedge.Schema) []mapping.Finding {
+	var found []mapping.Finding
+	for i := range m.Entities {
+		e := &m.Entities[i]
+		for _, f := range e.Fields {
+			if f.Lookup == nil || f.Disabled || e.Disabled {
+				continue
+			}
+			target := m.Entity(f.Lookup.Entity)
+			if target == nil {
+				continue // found by the check of the mapping
+			}
+			if live := ext.Entity(target.External); live == nil || slices.Equal(live.Key, f.Lookup.Fields) {
+				continue // named by its key
+			}
+			for _, name := range f.Lookup.Fields {
+				if !downloadsPlain(target, name) {
+					found = append(found, mapping.Finding{Code: mapping.LookupTargetMissing, Severity: mapping.SeverityError, Side: mapping.SideMapping,
+						Entity: e.Name, Field: f.Local, Message: fmt.Sprintf("lookup field %s of %s is not downloaded as it is", name, target.Name),
+						Fix: fmt.Sprintf("map %s of %s to a local field without values and expressions", name, target.Name)})
+				}
+			}
+		}
+	}
+	return found
+}
+
+func downloadsPlain(e *mapping.Entity, external string) bool {
+	return plainLocal(e, external) != "" || slices.ContainsFunc(e.Key, func(k mapping.KeyPair) bool { return k.External == external })
+}
+
+// plainLocal returns the local field that an external one is copied to, or "".
+func plainLocal(e *mapping.Entity, external string) string {
+	for _, f := range e.Fields {
+		if !f.Disabled && f.Direction != mapping.Upload && len(f.External) == 1 && f.External[0] == external &&
+			f.Lookup == nil && len(f.Values) == 0 && f.Expressions.Download == "" {
+			return f.Local
+		}
+	}
+	return ""
 }
 
 // unsupported finds the entities that a sync cannot keep in step, because

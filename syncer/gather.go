@@ -78,6 +78,9 @@ func (b *batch) add(page *connectors.Page) {
 	if page.Exact && b.exact == len(b.records) {
 		b.exact += len(page.Records)
 	}
+	for range page.Rejected {
+		b.before = append(b.before, len(b.records))
+	}
 	if b.records == nil && page.Next == "" {
 		b.records = page.Records
 	} else {

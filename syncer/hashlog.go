@@ -70,7 +70,10 @@ func appendPut(data []byte, key, word uint64) []byte {
 type hashLog struct {
 	ent        int64
 	generation int64 // of the full read whose sweep is to come; 0 else
+	fence      int64 // of the run
 	whole      bool  // everything is in the index
+	table      bool  // the rows are in integration_hash; the index holds those of one batch
+	planning   bool  // nothing may be written, so the index keeps what was learned
 	index      hashIndex
 	next       int64 // sequence number of the next blob
 	small      int   // bytes of small blobs
@@ -89,6 +92,10 @@ type hashRange struct {
 // seen; 0 means that no sweep can follow.
 func openHashLog(ctx context.Context, db bun.IDB, ent, generation int64, whole bool) (*hashLog, error) {
 	l := &hashLog{ent: ent, generation: generation, whole: whole}
+	var err error
+	if l.table, err = hasHashTable(ctx, db, ent); err != nil || l.table {
+		return l, err
+	}
 	if whole {
 		if err := l.loadCompacted(ctx, db, nil); err != nil {
 			return nil, err
@@ -152,7 +159,8 @@ func (l *hashLog) loadSmall(ctx context.Context, db bun.IDB) error {
 			})
 		}
 		return decodePuts(b.Data, func(key, word uint64) {
-			if current {
+			// Also what an import or a retry stored meanwhile stays seen.
+			if before, _ := l.index.get(key); current || wordOutcome(before) == seenEarlier {
 				word |= uint64(seenEarlier)
 			}
 			l.index.set(key, word)
@@ -181,6 +189,9 @@ func (l *hashLog) scan(ctx context.Context, db bun.IDB, q *bun.SelectQuery, appl
 
 // load makes sure that what is known about keys is in the index.
 func (l *hashLog) load(ctx context.Context, db bun.IDB, keys []uint64) error {
+	if l.table {
+		return l.loadRows(ctx, db, keys)
+	}
 	var seqs []int64
 	for _, key := range keys {
 		i := sort.Search(len(l.ranges), func(i int) bool { return l.ranges[i].first > key })
@@ -193,6 +204,21 @@ func (l *hashLog) load(ctx context.Context, db bun.IDB, keys []uint64) error {
 		return nil
 	}
 	return l.loadCompacted(ctx, db, seqs)
+}
+
+// get returns the word of a key that was loaded, 0 if it is unknown.
+func (l *hashLog) get(key uint64) uint64 {
+	word, _ := l.index.get(key)
+	return word
+}
+
+// loadAll loads the ranges that were not needed so far.
+func (l *hashLog) loadAll(ctx context.Context, db bun.IDB) error {
+	if l.whole || l.table {
+		return nil
+	}
+	l.whole, l.compacted = true, 0
+	return l.loadCompacted(ctx, db, nil)
 }
 
 // append writes what one page transaction learned: puts as made by appendPut,
@@ -217,12 +243,15 @@ func (l *hashLog) append(ctx context.Context, tx bun.IDB, puts, seen []byte) err
 
 // grown tells whether the small blobs have outgrown a tenth of the log.
 func (l *hashLog) grown() bool {
-	return l.small > max(minCompactBytes, l.compacted/10)
+	return !l.table && l.small > max(minCompactBytes, l.compacted/10)
 }
 
 // compact rewrites the log as sorted blobs that do not overlap. The whole log
 // must have been loaded.
 func (l *hashLog) compact(ctx context.Context, tx bun.IDB) error {
+	if l.table {
+		return l.dropGone(ctx, tx)
+	}
 	if _, err := tx.NewDelete().Model((*hashBlob)(nil)).Where("ent = ?", l.ent).Exec(ctx); err != nil {
 		return err
 	}

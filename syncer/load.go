@@ -86,7 +86,40 @@ func (r *run) makeEntities(ctx context.Context) error {
 	if len(r.ordered()) == 0 && len(r.held()) == 0 {
 		return invalid("", fmt.Errorf("the mapping of integration %s has no enabled entity", r.name))
 	}
+	return r.makeTargets(ctx)
+}
+
+// makeTargets makes the entities that lookups name but that are not part of
+// the plan. Of one that is disabled, the records that were downloaded before
+// are found; of one that is held, none.
+func (r *run) makeTargets(ctx context.Context) error {
+	for _, e := range slices.Collect(maps.Values(r.entities)) {
+		for _, l := range e.plan.Lookups {
+			if r.entities[l.Target] != nil {
+				continue
+			}
+			target := &entity{run: r}
+			var err error
+			if p := r.idle[l.Target]; p != nil {
+				target, err = r.newEntity(ctx, p)
+			} else {
+				target.row, err = r.entityRow(ctx, l.Target)
+			}
+			if err != nil {
+				return err
+			}
+			r.entities[l.Target] = target
+		}
+	}
 	return nil
+}
+
+// entityRow returns the row of an entity. A plan does not make it.
+func (r *run) entityRow(ctx context.Context, name string) (*entityRow, error) {
+	if r.planning() {
+		return findEntity(ctx, r.s.store.DB(), r.name, name)
+	}
+	return loadEntity(ctx, r.s.store.DB(), r.name, name)
 }
 
 func (r *run) has(name string) bool { return slices.Contains(r.names(), name) }
@@ -118,7 +151,7 @@ func (r *run) held() map[string]string {
 func mapKeys[M ~map[K]V, K comparable, V any](m M) iter.Seq[K] { return maps.Keys(m) }
 
 func (r *run) newEntity(ctx context.Context, p *mapping.EntityPlan) (*entity, error) {
-	row, err := loadEntity(ctx, r.s.store.DB(), r.name, p.Name)
+	row, err := r.entityRow(ctx, p.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -139,14 +172,12 @@ func (r *run) newEntity(ctx context.Context, p *mapping.EntityPlan) (*entity, er
 // localOf returns the local field that an external field is mapped to, "" if
 // there is none.
 func (e *entity) localOf(external string) string {
+	if local := plainLocal(e.plan.Rules, external); local != "" {
+		return local
+	}
 	for _, k := range e.plan.Rules.Key {
 		if k.External == external {
 			return k.Local
-		}
-	}
-	for _, f := range e.plan.Rules.Fields {
-		if !f.Disabled && f.Lookup == nil && len(f.External) == 1 && f.External[0] == external {
-			return f.Local
 		}
 	}
 	return ""

@@ -10,9 +10,12 @@ import (
 //go:embed migrations/20261124_10_syncer.sql
 var firstMigration string
 
+//go:embed migrations/20261124_11_hashtable.sql
+var hashTable string
+
 // Migrations returns the steps that make the tables of this package.
 func Migrations() []store.Migration {
-	return []store.Migration{dialects("20261124_10_syncer", firstMigration)}
+	return []store.Migration{dialects("20261124_10_syncer", firstMigration), dialects("20261124_11_hashtable", hashTable)}
 }
 
 // dialects fills in the few words in which the two databases differ.

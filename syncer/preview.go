@@ -70,13 +70,17 @@ func (r *run) preview(ctx context.Context) error {
 	defer r.close()
 	for _, e := range r.ordered() {
 		if err := e.download(ctx); err != nil {
-			if !errors.Is(err, errEnough) {
-				e.err = err
-			}
-			return err
+			return e.failPreview(err)
 		}
 	}
-	return nil
+	return r.previewWaiting(ctx)
+}
+
+func (e *entity) failPreview(err error) error {
+	if !errors.Is(err, errEnough) {
+		e.err = err
+	}
+	return err
 }
 
 var errRollback = errors.New("a plan changes nothing")
@@ -96,16 +100,19 @@ func (e *entity) preview(ctx context.Context, items []*item) error {
 	if !errors.Is(err, errRollback) {
 		return err
 	}
+	done := make([]*item, 0, len(items))
 	for _, it := range items {
-		d := e.decision(it)
-		if err := e.run.emit(d); err != nil {
+		if it.fail != nil && it.fail.code == codeUnresolved && !e.run.final {
+			e.planned.waiting = append(e.planned.waiting, *it.rec)
+			continue // a run tries it again at its end
+		}
+		if err := e.run.emit(e.decision(it)); err != nil {
 			return err
 		}
-		if it.local != nil && it.fail == nil {
-			e.claimed[it.local.Key] = it.rec.Key
-		}
+		e.foresee(it)
+		done = append(done, it)
 	}
-	e.count(items)
+	e.count(done)
 	return nil
 }
 
@@ -114,6 +121,9 @@ func (e *entity) findLocal(ctx context.Context, tx connectors.Tx, items []*item)
 	byKey := map[kedge.Key]*item{}
 	var keys []kedge.Key
 	for _, it := range items {
+		if e.run.req.IgnoreKey && it.create {
+			continue
+		}
 		if it.fail == nil && it.outcome == notSeen && it.local == nil && it.dst.Key != "" && it.rec.Removed == kedge.Live {
 			byKey[it.dst.Key] = it
 			keys = append(keys, it.dst.Key)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/mapping"
@@ -21,6 +22,13 @@ type failure struct {
 	err   error
 	as    Outcome // Quarantined or Duplicate or Refused
 }
+
+// Codes of failures that the syncer treats in a way of their own.
+const (
+	codeUnresolved    = "ref_unresolved" // waits for another record
+	codeKeyInvalid    = "key_invalid"
+	codeKeyUnreadable = "key_unreadable"
+)
 
 func failMap(err error) *failure {
 	f := &failure{stage: "map", code: "conversion", err: err, as: Quarantined}
@@ -81,8 +89,31 @@ func openQuarantine(ctx context.Context, db bun.IDB, ent int64) (map[string]int6
 	return open, err
 }
 
-// quarantineKey makes any key storable as text.
-func quarantineKey(k kedge.Key) string { return strings.ReplaceAll(string(k), "\x00", `\0`) }
+// maxKey is the greatest length in bytes of a key or of a lookup's values. It
+// is below what an index of PostgreSQL takes, a third of a page of 8 KiB.
+const maxKey = 2000
+
+// checkKey tells why both databases could not hold a key.
+func checkKey(k kedge.Key) error {
+	switch {
+	case len(k) > maxKey:
+		return fmt.Errorf("the key has %d bytes, more than %d", len(k), maxKey)
+	case strings.IndexByte(string(k), 0) >= 0:
+		return errors.New("the key has a NUL character")
+	case !utf8.ValidString(string(k)):
+		return errors.New("the key is not valid UTF-8")
+	}
+	return nil
+}
+
+// quarantineKey names a record in the quarantine, also one with a key that
+// cannot be stored.
+func quarantineKey(k kedge.Key) string {
+	if checkKey(k) != nil {
+		return fmt.Sprintf("(key not storable, %016x)", mapping.KeyHash(k))
+	}
+	return string(k)
+}
 
 // payloadText is what was read of a record, as a JSON object.
 func payloadText(r *kedge.Record) string {
@@ -142,7 +173,7 @@ func (e *entity) quarantine(ctx context.Context, db bun.IDB, failed []*item) err
 }
 
 // release closes the open rows of records that have been stored.
-func (e *entity) release(ctx context.Context, db bun.IDB, keys []kedge.Key) error {
+func (e *entity) release(ctx context.Context, db bun.IDB, keys []string) error {
 	if len(keys) == 0 {
 		return nil
 	}

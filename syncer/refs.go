@@ -32,7 +32,10 @@ func (e *entity) resolve(ctx context.Context, tx connectors.Tx, items []*item) e
 		l := &e.plan.Lookups[i]
 		wanted := map[kedge.Key]bool{}
 		for _, it := range items {
-			if k := e.lookupKey(it, l); k != "" {
+			k := e.lookupKey(it, l)
+			if err := checkKey(k); err != nil {
+				it.fail = failReference(l, "ref_invalid", err.Error())
+			} else if k != "" {
 				wanted[k] = true
 			}
 		}
@@ -70,22 +73,27 @@ func (e *entity) setLookup(it *item, l *mapping.Lookup, found map[kedge.Key]targ
 	row, ok := found[k]
 	switch {
 	case k == "" && l.Required:
-		it.fail = &failure{stage: "reference", code: "ref_missing", field: l.Field, err: errors.New("the lookup is empty, but the local field must not be null"), as: Quarantined}
+		it.fail = failReference(l, "ref_missing", "the lookup is empty, but the local field must not be null")
 	case k == "":
 		it.dst.Values[l.Local] = kedge.Null()
 	case row.many:
-		it.fail = &failure{stage: "reference", code: "ref_ambiguous", field: l.Field, err: errors.New("more than one record matches the lookup"), as: Quarantined}
+		it.fail = failReference(l, "ref_ambiguous", "more than one record matches the lookup")
 	case ok:
 		it.dst.Values[l.Local] = row.value
 	case l.Required:
-		it.fail = &failure{stage: "reference", code: "ref_unresolved", field: l.Field, err: errors.New("the record that the lookup names is not here yet"), as: Quarantined}
+		it.fail = failReference(l, codeUnresolved, "the record that the lookup names is not here yet")
 	default:
 		it.dst.Values[l.Local] = kedge.Null()
 		it.pending = append(it.pending, pendingRef{Ent: e.row.ID, ExtKey: it.rec.Key, Field: l.Field, TargetEnt: e.run.entities[l.Target].row.ID, TargetValue: k})
 	}
 }
 
-// A targetRow is the local key of a record that a lookup names.
+func failReference(l *mapping.Lookup, code, text string) *failure {
+	return &failure{stage: "reference", code: code, field: l.Field, err: errors.New(text), as: Quarantined}
+}
+
+// A targetRow is the local key of a record that a lookup names. In a plan, the
+// key of a record that is yet to be made may be missing.
 type targetRow struct {
 	value kedge.Value
 	many  bool
@@ -96,7 +104,7 @@ type targetRow struct {
 func (r *run) targets(ctx context.Context, tx connectors.Tx, l *mapping.Lookup, wanted map[kedge.Key]bool) (map[kedge.Key]targetRow, error) {
 	found := make(map[kedge.Key]targetRow, len(wanted))
 	target := r.entities[l.Target]
-	if len(wanted) == 0 || target == nil {
+	if len(wanted) == 0 || target.plan == nil {
 		return found, nil
 	}
 	keys := make([]kedge.Key, 0, len(wanted))
@@ -113,6 +121,7 @@ func (r *run) targets(ctx context.Context, tx connectors.Tx, l *mapping.Lookup, 
 				}
 			}
 		}
+		target.addPlanned(found, l, wanted)
 		return found, err
 	}
 	by := target.localNames(l.By)
@@ -129,6 +138,7 @@ func (r *run) targets(ctx context.Context, tx connectors.Tx, l *mapping.Lookup, 
 		_, row.many = found[k]
 		found[k] = row
 	}
+	target.addPlanned(found, l, wanted)
 	return found, err
 }
 
@@ -165,16 +175,12 @@ func (e *entity) savePending(ctx context.Context, tx bun.IDB, items []*item) err
 	var rows []pendingRef
 	var keys []kedge.Key
 	for _, it := range items {
-		if it.fail == nil && it.hash != wordHash(it.prev) && it.rec.Removed == kedge.Live {
+		if it.fail == nil && it.stored {
 			keys = append(keys, it.rec.Key)
 			rows = append(rows, it.pending...)
 		}
 	}
-	if len(keys) == 0 {
-		return nil
-	}
-	_, err := tx.NewDelete().Model((*pendingRef)(nil)).Where("ent = ?", e.row.ID).
-		Where("ext_key IN "+e.run.s.unpack(), jsonTexts(keys)).Exec(ctx)
+	err := e.dropPending(ctx, tx, keys, "")
 	for chunk := range slices.Chunk(rows, 1000) {
 		if err == nil {
 			_, err = tx.NewInsert().Model(&chunk).Exec(ctx)
@@ -184,22 +190,16 @@ func (e *entity) savePending(ctx context.Context, tx bun.IDB, items []*item) err
 }
 
 // secondPass fills in lookups whose targets have arrived since.
-func (r *run) secondPass(ctx context.Context) error {
-	for _, e := range r.ordered() {
-		if len(e.plan.Lookups) == 0 || e.err != nil {
-			continue
-		}
-		for {
-			n, err := e.patch(ctx)
-			if err != nil {
-				return err
-			}
-			if n == 0 {
-				break
-			}
+func (e *entity) secondPass(ctx context.Context) error {
+	if len(e.plan.Lookups) == 0 {
+		return nil
+	}
+	for {
+		n, err := e.patch(ctx)
+		if err != nil || n == 0 {
+			return err
 		}
 	}
-	return nil
 }
 
 // patch fills in up to a page of pending references and returns how many.
@@ -255,28 +255,47 @@ func (e *entity) patchRows(ctx context.Context, rows []pendingRef) (int, error) 
 func (e *entity) patchLookup(ctx context.Context, tx *store.Tx, l *mapping.Lookup, rows []pendingRef, found map[kedge.Key]targetRow, locals map[kedge.Key]kedge.Key) (int, error) {
 	fields := kedge.NewFields(l.Field)
 	var changes []kedge.Change
-	var done []kedge.Key
+	var changed, done []kedge.Key
 	for _, p := range rows {
 		row, ok := found[p.TargetValue]
 		if p.Field != l.Field || !ok || row.many {
 			continue
 		}
-		done = append(done, p.ExtKey)
 		if local := locals[p.ExtKey]; local != "" {
 			changes = append(changes, kedge.Change{Op: kedge.Update, Entity: e.plan.Local.Name, Key: local, Fields: fields, Values: []kedge.Value{row.value}})
+			changed = append(changed, p.ExtKey)
+		} else {
+			done = append(done, p.ExtKey)
 		}
-	}
-	if len(done) == 0 {
-		return 0, nil
 	}
 	if len(changes) > 0 {
-		if _, err := e.run.target.write(ctx, tx, changes); err != nil {
+		results, err := e.run.target.write(ctx, tx, changes)
+		if err != nil {
 			return 0, err
 		}
+		for i, r := range results {
+			if r.State != connectors.Rejected || r.Err.Kind == kedge.NotFound {
+				done = append(done, changed[i]) // also if somebody deleted the row here
+			} else if err := e.event(ctx, tx, "warn", "ref_refused", l.Field+": the local side refused a lookup: "+r.Err.Error(), ""); err != nil {
+				return 0, err
+			}
+		}
 	}
-	_, err := tx.NewDelete().Model((*pendingRef)(nil)).Where("ent = ? AND field = ?", e.row.ID, l.Field).
-		Where("ext_key IN "+e.run.s.unpack(), jsonTexts(done)).Exec(ctx)
-	return len(done), err
+	return len(done), e.dropPending(ctx, tx, done, l.Field)
+}
+
+// dropPending forgets pending references of records: those of one field, or,
+// if it is "", all.
+func (e *entity) dropPending(ctx context.Context, tx bun.IDB, keys []kedge.Key, field string) error {
+	if len(keys) == 0 || len(e.plan.Lookups) == 0 {
+		return nil
+	}
+	q := tx.NewDelete().Model((*pendingRef)(nil)).Where("ent = ?", e.row.ID).Where("ext_key IN "+e.run.s.unpack(), jsonTexts(keys))
+	if field != "" {
+		q = q.Where("field = ?", field)
+	}
+	_, err := q.Exec(ctx)
+	return err
 }
 
 // localKeys returns the local keys of the records that have pending references.

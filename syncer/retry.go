@@ -6,31 +6,27 @@ import (
 	"fmt"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
 	"github.com/kedge-sync/kedge/internal/store"
 )
 
-// retryAll tries the quarantined records that the request names again.
-func (r *run) retryAll(ctx context.Context) error {
-	for _, e := range r.ordered() {
-		rows, err := r.s.quarantineOf(ctx, e.row.ID, r.req.Quarantine)
-		if err != nil {
-			return err
-		}
-		if len(rows) == 0 {
-			continue
-		}
-		if err := e.prepare(ctx); err != nil {
-			return err
-		}
-		if e.err = e.retry(ctx, rows); e.err != nil {
-			return e.err
-		}
+// retryAsked tries the quarantined records that the request names again.
+func (e *entity) retryAsked(ctx context.Context) error {
+	rows, err := e.run.s.quarantineOf(ctx, e.row.ID, e.run.req.Quarantine)
+	if err != nil || len(rows) == 0 {
+		return err
 	}
-	return nil
+	if err := e.prepareAside(ctx); err != nil {
+		return err
+	}
+	return e.retry(ctx, rows)
 }
 
 // retryDue tries the open rows whose time has come.
 func (e *entity) retryDue(ctx context.Context) error {
+	if len(e.open) == 0 {
+		return nil
+	}
 	var rows []*QuarantineRow
 	err := e.run.s.store.DB().NewSelect().Model(&rows).
 		Where("ent = ? AND direction = ? AND state = 'open' AND next_at <= ?", e.row.ID, Download, e.run.start).Order("id").Scan(ctx)
@@ -40,31 +36,47 @@ func (e *entity) retryDue(ctx context.Context) error {
 	return e.retry(ctx, rows)
 }
 
-// retryReferences tries the records again that waited for another one, in
-// passes, until a pass makes no progress.
-func (r *run) retryReferences(ctx context.Context) error {
+// retryReferences tries the records again that wait for another one, in
+// passes, until a pass makes no progress. Those that came to wait in an earlier
+// run are tried if records were created that they may wait for.
+func (r *run) retryReferences(ctx context.Context) {
 	for progress := true; progress; {
 		progress = false
-		for _, e := range r.ordered() {
-			if e.err != nil || e.counts.Quarantined == 0 {
-				continue
+		r.each(ctx, func(e *entity, ctx context.Context) error {
+			if e.log == nil || e.counts.Quarantined == 0 && !r.targetsGrew(e) {
+				return nil
 			}
-			var rows []*QuarantineRow
-			err := r.s.store.DB().NewSelect().Model(&rows).
-				Where("ent = ? AND direction = ? AND state = 'open' AND code = 'ref_unresolved'", e.row.ID, Download).Order("id").Scan(ctx)
-			if err != nil {
+			rows, err := e.waiting(ctx)
+			if err != nil || len(rows) == 0 {
 				return err
 			}
-			before := e.counts.Quarantined
-			if len(rows) > 0 {
-				if err := e.retry(ctx, rows); err != nil {
-					return err
-				}
+			if err := e.retry(ctx, rows); err != nil {
+				return err
 			}
-			progress = progress || e.counts.Quarantined < before
+			left, err := e.waiting(ctx)
+			progress = progress || len(left) < len(rows)
+			return err
+		})
+	}
+}
+
+// targetsGrew tells whether this run created records that a lookup of e, which
+// must not be null, may name.
+func (r *run) targetsGrew(e *entity) bool {
+	for _, l := range e.plan.Lookups {
+		if t := r.entities[l.Target]; l.Required && t != nil && t.counts.Created > 0 {
+			return true
 		}
 	}
-	return nil
+	return false
+}
+
+// waiting returns the quarantined records that wait for another one.
+func (e *entity) waiting(ctx context.Context) ([]*QuarantineRow, error) {
+	var rows []*QuarantineRow
+	err := e.run.s.store.DB().NewSelect().Model(&rows).
+		Where("ent = ? AND direction = ? AND state = 'open' AND code = ?", e.row.ID, Download, codeUnresolved).Order("id").Scan(ctx)
+	return rows, err
 }
 
 // retry reads the records of quarantine rows again and stores them.
@@ -80,12 +92,14 @@ func (e *entity) retry(ctx context.Context, rows []*QuarantineRow) error {
 }
 
 func (e *entity) retrySome(ctx context.Context, rows []*QuarantineRow) error {
-	keys := make([]kedge.Key, len(rows))
-	for i, row := range rows {
-		keys[i] = kedge.Key(row.Key)
+	keys := make([]kedge.Key, 0, len(rows))
+	for _, row := range rows {
 		e.open[row.Key] = row.Attempts
+		if row.Code != codeKeyInvalid && row.Code != codeKeyUnreadable { // only a read of all brings those again
+			keys = append(keys, kedge.Key(row.Key))
+		}
 	}
-	found, err := e.run.ext.ReadKeys(ctx, e.plan.External.Name, e.plan.ExternalFields.Names(), keys)
+	answers, err := e.readKeys(ctx, keys)
 	if kedge.KindOf(err) == kedge.Unsupported {
 		return nil // only a full read brings it again
 	}
@@ -93,22 +107,56 @@ func (e *entity) retrySome(ctx context.Context, rows []*QuarantineRow) error {
 		return err
 	}
 	b := new(batch)
-	var gone []kedge.Key
-	for i, f := range found {
+	var gone []string
+	for i, a := range answers {
 		switch {
-		case !f.OK:
-			gone = append(gone, keys[i])
-		case passes(e.filter, &f.Record):
-			b.records = append(b.records, f.Record)
+		case a.bad != nil:
+			b.rejected = append(b.rejected, *a.bad)
+		case a.found && passes(e.filter, &a.record):
+			b.records = append(b.records, a.record)
 		default:
-			gone = append(gone, keys[i])
+			gone = append(gone, string(keys[i]))
 		}
 	}
 	err = e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error { return e.release(ctx, tx, gone) })
-	if err != nil || len(b.records) == 0 {
+	if err != nil || len(b.records)+len(b.rejected) == 0 {
 		return err
 	}
 	return e.applyAside(ctx, b)
+}
+
+// An answer is what the source says about one key: the record, that there is
+// none, or that it is there but cannot be decoded.
+type answer struct {
+	record kedge.Record
+	found  bool
+	bad    *connectors.BadRecord
+}
+
+// readKeys reads records by key. A record that cannot be decoded is asked for
+// alone, so that it does not keep the others from being read.
+func (e *entity) readKeys(ctx context.Context, keys []kedge.Key) ([]answer, error) {
+	found, err := e.run.ext.ReadKeys(ctx, e.plan.External.Name, e.plan.ExternalFields.Names(), keys)
+	answers := make([]answer, len(keys))
+	switch {
+	case kedge.KindOf(err) == kedge.Invalid && err != nil && len(keys) > 1:
+		half := len(keys) / 2
+		first, err := e.readKeys(ctx, keys[:half])
+		if err != nil {
+			return nil, err
+		}
+		second, err := e.readKeys(ctx, keys[half:])
+		return append(first, second...), err
+	case kedge.KindOf(err) == kedge.Invalid && err != nil:
+		answers[0].bad = &connectors.BadRecord{Key: keys[0], Err: err}
+		return answers, nil
+	case err != nil:
+		return nil, err
+	}
+	for i, f := range found {
+		answers[i].record, answers[i].found = f.Record, f.OK
+	}
+	return answers, nil
 }
 
 // A QuarantineQuery selects quarantine rows; empty fields select all open ones.

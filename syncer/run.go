@@ -27,7 +27,8 @@ type run struct {
 	name  string
 	id    string
 	start time.Time
-	lease *store.Lease // nil in a plan
+	lease *store.Lease            // nil in a plan
+	stop  context.CancelCauseFunc // ends the run's context
 
 	ext, loc *connectors.Conn
 	own      bool // the local tables lie in kedge's own database
@@ -38,7 +39,10 @@ type run struct {
 	plan     *mapping.Plan
 	layers   [][]*entity // in the order of writing
 	entities map[string]*entity
-	emit     func(Decision) error // plan: takes what would be done
+	idle     map[string]*mapping.EntityPlan // of disabled entities, for lookups to their records
+	emit     func(Decision) error           // plan: takes what would be done
+	final    bool                           // plan: no record is tried again
+	ended    bool                           // its context ended before the work was done
 	meter    meter
 }
 
@@ -84,10 +88,15 @@ func (s *Syncer) Run(ctx context.Context, req Request) (Result, error) {
 
 // ignoreCancel drops the error of a run that was asked to stop.
 func ignoreCancel(err error, ctx context.Context) error {
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil && canceled(err) {
 		return nil
 	}
 	return err
+}
+
+// canceled tells whether err says that a context ended.
+func canceled(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func (s *Syncer) newRun(req Request) *run {
@@ -129,6 +138,7 @@ func (s *Syncer) withLeaseOf(ctx context.Context, r *run, fn func(context.Contex
 	}
 	r.lease = lease
 	ctx, cancel := context.WithCancelCause(ctx)
+	r.stop = cancel
 	var renewing sync.WaitGroup
 	renewing.Go(func() { r.keepLease(ctx, cancel) })
 	defer func() {
@@ -166,13 +176,22 @@ func (r *run) keepLease(ctx context.Context, cancel context.CancelCauseFunc) {
 			cancel(err)
 			return
 		}
-		var asked bool
-		err := r.s.store.DB().NewSelect().Model((*runRow)(nil)).Column("cancel").Where("id = ?", r.id).Scan(ctx, &asked)
-		if err == nil && asked {
-			cancel(context.Canceled)
-			return
-		}
+		// What cannot be read now is read at the next tick.
+		_ = r.heedCancel(ctx)
 	}
+}
+
+// heedCancel ends the run's context if somebody has asked for it.
+func (r *run) heedCancel(ctx context.Context) error {
+	if r.lease == nil {
+		return nil
+	}
+	var asked bool
+	err := r.s.store.DB().NewSelect().Model((*runRow)(nil)).Column("cancel").Where("id = ?", r.id).Scan(ctx, &asked)
+	if err == nil && asked {
+		r.stop(context.Canceled)
+	}
+	return err
 }
 
 // inTx runs fn in a transaction that commits only while the lease is held. It
@@ -190,16 +209,18 @@ func (r *run) inTx(ctx context.Context, fn func(ctx context.Context, tx *store.T
 // ended have failed.
 func (r *run) record(ctx context.Context) error {
 	return r.s.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		_, err := tx.NewUpdate().Model((*runRow)(nil)).Set("state = ?, finished_at = ?", Failed, r.start).
-			Where("integration = ? AND state = ?", r.name, Running).Exec(ctx)
-		if err != nil {
-			return err
+		if r.lease != nil { // so no other run is under way
+			_, err := tx.NewUpdate().Model((*runRow)(nil)).Set("state = ?, finished_at = ?", Failed, r.start).
+				Where("integration = ? AND state = ?", r.name, Running).Exec(ctx)
+			if err != nil {
+				return err
+			}
 		}
 		row := &runRow{ID: r.id, Integration: r.name, Op: r.req.Op, Trigger: r.req.Trigger, State: Running, StartedAt: r.start, Result: "{}"}
 		if r.lease != nil {
 			row.Fence = r.lease.Fence
 		}
-		_, err = tx.NewInsert().Model(row).Exec(ctx)
+		_, err := tx.NewInsert().Model(row).Exec(ctx)
 		return err
 	})
 }
@@ -211,29 +232,33 @@ func (r *run) run(ctx context.Context) error {
 	}
 	defer r.close()
 	if r.req.Op == Retry {
-		if err := r.retryAll(ctx); err != nil {
-			return err
-		}
-		return r.secondPass(ctx)
+		r.each(ctx, (*entity).retryAsked)
 	}
 	for _, layer := range r.layers {
+		if r.req.Op == Retry || ctx.Err() != nil {
+			break
+		}
 		r.readLayer(ctx, layer)
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
 	}
-	if err := r.retryReferences(ctx); err != nil {
-		return err
-	}
-	if err := r.secondPass(ctx); err != nil {
-		return err
-	}
+	r.retryReferences(ctx)
+	r.each(ctx, (*entity).secondPass)
 	if r.req.Op == Sync {
-		if err := r.deletes(ctx); err != nil {
-			return err
-		}
+		r.deletes(ctx)
+	}
+	if r.ended = ctx.Err() != nil; r.ended {
+		return context.Cause(ctx)
 	}
 	return r.expire(ctx)
+}
+
+// each does a part of the work for the entities that have not failed. An
+// entity that fails stops alone.
+func (r *run) each(ctx context.Context, do func(*entity, context.Context) error) {
+	for _, e := range r.ordered() {
+		if e.err == nil && ctx.Err() == nil {
+			e.err = do(e, ctx)
+		}
+	}
 }
 
 // readLayer reads the entities of a layer, some at once.
@@ -302,7 +327,7 @@ func (r *run) results() []EntityResult {
 	for _, e := range r.ordered() {
 		res := EntityResult{Entity: e.plan.Name, Direction: Download, Mode: e.mode, Reason: e.reason, State: Succeeded, Counts: e.counts, Pending: e.pending}
 		switch {
-		case e.err != nil && errors.Is(e.err, context.Canceled):
+		case e.err != nil && r.ended && canceled(e.err):
 			res.State = Cancelled
 		case e.err != nil:
 			res.State, res.Error, res.Kind = Failed, e.err.Error(), kedge.KindOf(e.err).String()
@@ -328,9 +353,11 @@ func (r *run) endState(entities []EntityResult, err error) RunState {
 	switch {
 	case states[Stopped] > 0:
 		return Stopped
-	case errors.Is(err, context.Canceled) || states[Cancelled] > 0:
+	case err != nil && !canceled(err):
+		return Failed
+	case err != nil || states[Cancelled] > 0:
 		return Cancelled
-	case err != nil || states[Failed] > 0 && states[Failed] == len(entities):
+	case states[Failed] > 0 && states[Failed] == len(entities):
 		return Failed
 	case states[Failed]+states[Partial] > 0:
 		return Partial

@@ -71,7 +71,16 @@ func loadEntity(ctx context.Context, db bun.IDB, integration, name string) (*ent
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, err
 	}
-	err = db.NewSelect().Model(row).Where("integration = ? AND name = ?", integration, name).Scan(ctx)
+	return findEntity(ctx, db, integration, name)
+}
+
+// findEntity returns the row of an entity; without one, a row without a number.
+func findEntity(ctx context.Context, db bun.IDB, integration, name string) (*entityRow, error) {
+	row := &entityRow{Integration: integration, Name: name, State: "active"}
+	err := db.NewSelect().Model(row).Where("integration = ? AND name = ?", integration, name).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
 	return row, err
 }
 

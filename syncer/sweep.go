@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kedge-sync/kedge"
@@ -23,21 +24,13 @@ func appendKey(data []byte, key uint64) []byte { return binary.LittleEndian.Appe
 // was skipped by mistake must not delete anything. It ends early when the
 // breaker will hold the deletes back anyway.
 func (e *entity) sweep(ctx context.Context) error {
-	missing, seen := 0, 0
-	for i := range e.log.index.shards {
-		for _, slot := range e.log.index.shards[i].slots {
-			switch {
-			case isLive(slot.word) == 0:
-			case wordOutcome(slot.word) == notSeen:
-				missing++
-			default:
-				seen++
-			}
-		}
+	missing, seen, err := e.log.unseen(ctx, e.run.s.store.DB())
+	if err != nil {
+		return err
 	}
 	if missing > 0 {
 		if seen == 0 && !e.run.req.ForceDeletes {
-			e.stop(fmt.Sprintf("the full read brought none of the %d records that are known; nothing is deleted; if they are really gone, run again with --force-deletes", missing))
+			e.stop(fmt.Sprintf("the full read brought none of the %d records that are known; nothing is deleted; read again with --full, or, if they are really gone, run with --force-deletes", missing))
 			return nil
 		}
 		done, err := e.confirmMissing(ctx)
@@ -49,9 +42,15 @@ func (e *entity) sweep(ctx context.Context) error {
 }
 
 // endSweep notes that the sweep is done; what the full read saw is no longer
-// needed.
+// needed. A record that was not asked for has no local one any more and is
+// forgotten.
 func (e *entity) endSweep(ctx context.Context) error {
 	return e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		n, err := e.log.dropUnseen(ctx, tx)
+		if err != nil {
+			return err
+		}
+		e.row.Linked = max(0, e.row.Linked-n)
 		e.anchor.Clean = false
 		if _, err := tx.NewUpdate().Model(e.anchor).Column("clean").WherePK().Exec(ctx); err != nil {
 			return err
@@ -67,43 +66,80 @@ func (e *entity) endSweep(ctx context.Context) error {
 // confirmMissing asks for every missing record and reports whether it came to
 // the end.
 func (e *entity) confirmMissing(ctx context.Context) (bool, error) {
-	marks, err := e.marks(ctx)
-	if err != nil {
-		return false, err
-	}
-	var chunk []mapped
-	flush := func() error {
-		if len(chunk) == 0 {
-			return nil
+	for chunk, err := range e.missing(ctx) {
+		if err == nil {
+			err = e.confirmChunk(ctx, chunk)
 		}
-		n, err := e.confirmChunk(ctx, chunk)
-		marks += n
-		chunk = chunk[:0]
-		return err
-	}
-	for m, err := range e.known(ctx) {
 		if err != nil {
 			return false, err
 		}
-		word, _ := e.log.index.get(mapping.KeyHash(m.ext))
-		if isLive(word) == 0 || wordOutcome(word) != notSeen {
-			continue
-		}
-		if chunk = append(chunk, m); len(chunk) < sweepChunk {
-			continue
-		}
-		if err := flush(); err != nil {
+		marks, err := e.marks(ctx)
+		if err != nil {
 			return false, err
 		}
-		if marks > e.deleteLimit() && !e.run.req.ForceDeletes {
+		if len(chunk) == sweepChunk && e.tooManyDeletes(marks) {
 			return false, nil // the breaker trips; the rest waits for a person
 		}
 	}
-	return true, flush()
+	return true, nil
+}
+
+// missing yields the known records that the full read did not bring, some at a
+// time.
+func (e *entity) missing(ctx context.Context) func(yield func([]mapped, error) bool) {
+	return func(yield func([]mapped, error) bool) {
+		var known, chunk []mapped
+		screen := func() error {
+			hashes := make([]uint64, len(known))
+			for i, m := range known {
+				hashes[i] = mapping.KeyHash(m.ext)
+			}
+			if err := e.log.load(ctx, e.run.s.store.DB(), hashes); err != nil {
+				return err
+			}
+			for i, m := range known {
+				if e.log.isUnseen(hashes[i]) {
+					chunk = append(chunk, m)
+				}
+			}
+			known = known[:0]
+			return nil
+		}
+		for m, err := range e.known(ctx) {
+			if known = append(known, m); err == nil && len(known) < sweepChunk {
+				continue
+			}
+			if err == nil {
+				err = screen()
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for len(chunk) >= sweepChunk {
+				if !yield(chunk[:sweepChunk:sweepChunk], nil) {
+					return
+				}
+				chunk = chunk[sweepChunk:]
+			}
+		}
+		if err := screen(); err != nil {
+			yield(nil, err)
+			return
+		}
+		for part := range slices.Chunk(chunk, sweepChunk) {
+			if !yield(part, nil) {
+				return
+			}
+		}
+	}
 }
 
 // A mapped key is a pair of keys that belong together.
-type mapped struct{ ext, local kedge.Key }
+type mapped struct {
+	ext, local kedge.Key
+	version    string // of the link
+}
 
 // known yields the keys of all records that may be known: the links, or for
 // entities with a shared key the local rows.
@@ -115,7 +151,7 @@ func (e *entity) known(ctx context.Context) func(yield func(mapped, error) bool)
 		after := kedge.Key("")
 		for {
 			var links []*link
-			err := e.run.s.store.DB().NewSelect().Model(&links).Where("ent = ? AND ext_key > ? AND status = 'linked'", e.row.ID, after).
+			err := e.run.s.store.DB().NewSelect().Model(&links).Where("ent = ? AND ext_key > ? AND status <> ?", e.row.ID, after, tombstone).
 				Order("ext_key").Limit(5000).Scan(ctx)
 			if err != nil {
 				yield(mapped{}, err)
@@ -123,7 +159,7 @@ func (e *entity) known(ctx context.Context) func(yield func(mapped, error) bool)
 			}
 			for _, l := range links {
 				after = l.ExtKey
-				if !yield(mapped{l.ExtKey, l.LocalKey}, nil) {
+				if !yield(mapped{l.ExtKey, l.LocalKey, l.Version}, nil) {
 					return
 				}
 			}
@@ -142,7 +178,7 @@ func (e *entity) localRows(ctx context.Context) func(yield func(mapped, error) b
 				return
 			}
 			for _, r := range page.Records {
-				if !yield(mapped{r.Key, r.Key}, nil) {
+				if !yield(mapped{ext: r.Key, local: r.Key}, nil) {
 					return
 				}
 			}
@@ -152,40 +188,79 @@ func (e *entity) localRows(ctx context.Context) func(yield func(mapped, error) b
 
 // confirmChunk asks the source for each of the records. Those that are gone or
 // have left the filter are marked; those that are there were missed by the
-// read and are stored like any other. It returns the number of marks.
-func (e *entity) confirmChunk(ctx context.Context, chunk []mapped) (int64, error) {
+// read and are stored like any other.
+func (e *entity) confirmChunk(ctx context.Context, chunk []mapped) error {
+	gone, back, err := e.askFor(ctx, chunk)
+	if err != nil {
+		return err
+	}
+	now := e.run.s.now().UTC()
+	var links []*link
+	var states []hashState
+	for _, g := range gone {
+		hash := mapping.KeyHash(g.ext)
+		outcome := Kept
+		if l := e.markLink(g.mapped, g.reason, now); l != nil {
+			links = append(links, l)
+			outcome = seenEarlier
+		}
+		states = append(states, hashState{hash, wordHash(e.log.get(hash)) | uint64(outcome)})
+	}
+	err = e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := e.run.s.saveLinks(ctx, tx, links); err != nil || !e.log.table {
+			return err
+		}
+		return e.log.saveRows(ctx, tx, states)
+	})
+	if err != nil {
+		return err
+	}
+	e.hasMarks = e.hasMarks || len(links) > 0
+	for _, s := range states {
+		e.counts.count(e.outcomeBefore(hashState{s.key, e.log.get(s.key)}), wordOutcome(s.word))
+		e.log.index.set(s.key, s.word)
+	}
+	if len(back.records)+len(back.rejected) == 0 {
+		return nil
+	}
+	return e.applyAside(ctx, back)
+}
+
+// A goneRecord is one that a full read did not bring and that the source
+// confirmed to be gone.
+type goneRecord struct {
+	mapped
+	reason kedge.Removal
+}
+
+// askFor asks the source for records. It returns those that are gone or have
+// left the filter, and those that are there.
+func (e *entity) askFor(ctx context.Context, chunk []mapped) (gone []goneRecord, back *batch, err error) {
 	keys := make([]kedge.Key, len(chunk))
 	for i, m := range chunk {
 		keys[i] = m.ext
 	}
-	found, err := e.run.ext.ReadKeys(ctx, e.plan.External.Name, e.plan.ExternalFields.Names(), keys)
-	if kedge.KindOf(err) == kedge.Unsupported {
-		found, err = make([]connectors.Found, len(keys)), nil // no way to ask: the full read has to do
+	answers, err := e.readKeys(ctx, keys)
+	if kedge.KindOf(err) == kedge.Unsupported && err != nil {
+		answers, err = make([]answer, len(keys)), nil // no way to ask: the full read has to do
 	}
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
-	now := e.run.s.now().UTC()
-	var links []*link
-	back := new(batch)
-	for i, f := range found {
-		reason := kedge.Deleted
-		if f.OK {
-			if passes(e.filter, &f.Record) {
-				back.records = append(back.records, f.Record)
-				continue
-			}
-			reason = kedge.LeftFilter
-		}
-		if l := e.markLink(chunk[i], reason, now); l != nil {
-			links = append(links, l)
+	back = new(batch)
+	for i, a := range answers {
+		switch {
+		case a.bad != nil:
+			back.rejected = append(back.rejected, *a.bad)
+		case a.found && passes(e.filter, &a.record):
+			back.records = append(back.records, a.record)
+		case a.found:
+			gone = append(gone, goneRecord{chunk[i], kedge.LeftFilter})
+		default:
+			gone = append(gone, goneRecord{chunk[i], kedge.Deleted})
 		}
 	}
-	err = e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error { return e.run.s.saveLinks(ctx, tx, links) })
-	if err != nil || len(back.records) == 0 {
-		return int64(len(links)), err
-	}
-	return int64(len(links)), e.applyAside(ctx, back)
+	return gone, back, nil
 }
 
 // applyAside stores records that were read out of order: the position of the
@@ -206,12 +281,12 @@ func passes(f *filter.Expr, r *kedge.Record) bool {
 // mark returns the link row that marks a record for the delete phase, or nil
 // if the mapping keeps such records.
 func (e *entity) mark(it *item, now time.Time) *link {
-	m := mapped{ext: it.rec.Key, local: it.rec.Key}
+	m := mapped{ext: it.rec.Key, local: it.rec.Key, version: it.rec.Version}
 	if !e.plan.SharedKey {
 		if it.link == nil {
 			return nil
 		}
-		m.local = it.link.LocalKey
+		m.local, m.version = it.link.LocalKey, it.link.Version
 	}
 	return e.markLink(m, it.rec.Removed, now)
 }
@@ -220,5 +295,5 @@ func (e *entity) markLink(m mapped, reason kedge.Removal, now time.Time) *link {
 	if reason == kedge.LeftFilter && e.plan.Rules.Deletes.FilterExit == mapping.ExitKeep {
 		return nil
 	}
-	return &link{Ent: e.row.ID, ExtKey: m.ext, LocalKey: m.local, Status: deleting, Reason: reason.String(), At: now}
+	return &link{Ent: e.row.ID, ExtKey: m.ext, LocalKey: m.local, Status: deleting, Reason: reason.String(), Version: m.version, At: now}
 }
