@@ -89,8 +89,13 @@ func (s *Service) memberXML(x *xmlWriter, m *member) {
 	for _, f := range m.property.facets() {
 		attrs = append(attrs, f[0], f[1])
 	}
+	annotations := m.property.annotations()
+	if len(annotations) == 0 {
+		x.leaf("Property", attrs...)
+		return
+	}
 	x.open("Property", attrs...)
-	x.annotations(m.property.annotations())
+	x.annotations(annotations)
 	x.close()
 }
 
