@@ -18,7 +18,7 @@ import (
 // counts once, and a reader sees whole transactions only.
 func TestWritersAndReadersAtOnce(t *testing.T) {
 	storetest.EachDSN(t, func(t *testing.T, dsn string) {
-		const workers, each = 6, 15
+		const workers, each = 6, 8
 		s := storetest.Open(t, dsn, store.Migration{Name: "1", SQLite: "CREATE TABLE c (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO c VALUES (1, 0), (2, 0), (3, 0);"})
 		stores := []*store.Store{s, second(t, dsn)}
 		var writers, readers sync.WaitGroup

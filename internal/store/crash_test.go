@@ -114,7 +114,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			writer := start(t, "write", dsn)
-			for range 5 + 3*round {
+			for range 2 + 2*round {
 				var err error
 				if pages, err = strconv.Atoi(writer.line(t)); err != nil {
 					t.Fatal(err)
