@@ -22,6 +22,9 @@ func (d *draft) field(f *Field) {
 		d.invertible(f, exts, loc)
 	}
 	if !down {
+		if up {
+			d.uploadOnly(f, exts, loc)
+		}
 		return
 	}
 	d.lookupText(f, exts, loc)
@@ -45,6 +48,10 @@ func (d *draft) ways(f *Field, exts []*kedge.Field, loc *kedge.Field) (down, up 
 	for _, x := range exts {
 		if up && (x.ReadOnly || x.Computed) {
 			up = false
+			if !down {
+				d.fail(ReadOnlyField, SideExternal, x.Name, "take the field out, or choose another external field", "%s cannot be written, so it is not uploaded", x.Name)
+				continue
+			}
 			d.find(Finding{Code: ReadOnlyField, Severity: SeverityNote, Side: SideExternal, Field: x.Name,
 				Message: fmt.Sprintf("%s cannot be written, so it is only downloaded", x.Name)})
 		}
@@ -59,6 +66,21 @@ func (d *draft) ways(f *Field, exts []*kedge.Field, loc *kedge.Field) (down, up 
 			Message: fmt.Sprintf("%s cannot be written, so it is not downloaded", loc.Name)})
 	}
 	return down, up
+}
+
+// uploadOnly checks a field that is not downloaded.
+func (d *draft) uploadOnly(f *Field, exts []*kedge.Field, loc *kedge.Field) {
+	switch {
+	case len(exts) != 1 || f.Lookup != nil:
+	case f.Expressions.Upload != "":
+		if _, err := compileExpression(f.Expressions.Upload, loc.Type, d.loc, exts[0].Type); err != nil {
+			d.fail(ExpressionInvalid, SideMapping, loc.Name, "correct the expression", "expr.upload of %s: %v", loc.Name, err)
+		}
+	case len(f.Values) > 0:
+		d.valueTable(f, exts[0], loc)
+	default:
+		d.convertible(exts[0], loc)
+	}
 }
 
 func (d *draft) isKeyPair(f *Field) bool {

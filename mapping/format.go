@@ -341,7 +341,7 @@ func checkField(r *reader, n *node, f *Field) {
 		r.problem(n, "has %s; a field has at most one of them", strings.Join(kinds, " and "))
 	case !f.Constant.IsMissing() && len(f.External) > 0:
 		r.problem(n, `has "constant", which reads no external field; take "external" out`)
-	case len(f.External) == 0 && f.Constant.IsMissing() && f.Expressions.Download == "":
+	case len(f.External) == 0 && f.Constant.IsMissing() && (f.Expressions.Download == "" || f.Expressions.Upload != ""):
 		r.problem(n, `key "external" is missing`)
 	case len(f.External) > 1 && f.Lookup == nil:
 		r.problem(n, "has several external fields, which only a lookup can have")
