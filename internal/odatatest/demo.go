@@ -106,8 +106,13 @@ func (d *demo) row(set uint64, i int) *rand.Rand {
 func one(r *rand.Rand, list []string) string { return list[r.IntN(len(list))] }
 
 func (d *demo) key(prefix string, i int) kedge.Value {
-	n := strconv.Itoa(i + 1)
-	return kedge.String(prefix + strings.Repeat("0", max(0, d.width-len(n))) + n)
+	return kedge.String(prefix + padded(i+1, d.width))
+}
+
+// padded returns n with zeros before it, in so many digits or more.
+func padded(n, digits int) string {
+	text := strconv.Itoa(n)
+	return "00000000"[:max(0, min(8, digits-len(text)))] + text
 }
 
 func stamps(i int) []kedge.Value {
@@ -116,7 +121,7 @@ func stamps(i int) []kedge.Value {
 
 func cents(r *rand.Rand, most int) kedge.Value {
 	n := r.IntN(most * 100)
-	return kedge.Decimal(fmt.Sprintf("%d.%02d", n/100, n%100))
+	return kedge.Decimal(strconv.Itoa(n/100) + "." + padded(n%100, 2))
 }
 
 func (d *demo) customer(i int) []kedge.Value {
@@ -128,7 +133,7 @@ func (d *demo) customer(i int) []kedge.Value {
 	}
 	phone := kedge.Null()
 	if r.IntN(10) > 0 {
-		phone = kedge.String(fmt.Sprintf("+%d %03d %06d", 1+r.IntN(98), r.IntN(1000), r.IntN(1_000_000)))
+		phone = kedge.String("+" + strconv.Itoa(1+r.IntN(98)) + " " + padded(r.IntN(1000), 3) + " " + padded(r.IntN(1_000_000), 6))
 	}
 	limit := int64(r.IntN(100)) * 1000
 	if i%1000 == 7 {
@@ -138,7 +143,7 @@ func (d *demo) customer(i int) []kedge.Value {
 		d.key("C", i), kedge.String(last + " " + one(r, trades) + " " + one(r, forms)),
 		kedge.String("office." + strconv.Itoa(i+1) + "@customer.example"), phone,
 		kedge.String(one(r, streets) + " " + strconv.Itoa(1+r.IntN(200))), kedge.String(cities[place]),
-		kedge.String(fmt.Sprintf("%05d", r.IntN(100_000))), kedge.String(countries[place]),
+		kedge.String(padded(r.IntN(100_000), 5)), kedge.String(countries[place]),
 		cents(r, 100_000), kedge.Int(limit), kedge.Bool(r.IntN(20) == 0), contact,
 	}, stamps(i)...)
 }
