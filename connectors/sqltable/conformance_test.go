@@ -25,7 +25,6 @@ type system struct {
 	own    *store.Store // given to the drivers
 	store  *store.Store // the database
 	writer *sqltable.Driver
-	names  map[string]string // tables by entity, if they have other names
 	rev    int64             // last version, where versions are captured
 }
 

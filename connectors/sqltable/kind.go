@@ -60,7 +60,7 @@ const schema = `{
             "additionalProperties": false,
             "required": ["column", "value"],
             "properties": {
-              "column": {"type": "string", "minLength": 1, "description": "marks deleted rows"},
+              "column": {"type": "string", "minLength": 1, "description": "marks deleted rows; kedge deletes by setting it"},
               "value": {"type": ["boolean", "integer", "string"], "description": "its value in deleted rows"}
             }
           }

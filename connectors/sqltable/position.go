@@ -108,9 +108,11 @@ func (p *position) token() (connectors.Token, error) {
 }
 
 // after writes the condition for the rows behind p and returns their order.
+// Columns are those of the table t: PostgreSQL takes a bare name in ORDER BY
+// for that of a selected column, which may be a time as text.
 func (p *position) after(q *query, e *entity) (order string) {
 	if len(e.key) == 0 {
-		return e.tuple(e.sortable(), "")
+		return e.tuple(e.sortable(), "t.")
 	}
 	columns, values := e.key, p.values
 	if p.incremental() {
@@ -126,7 +128,7 @@ func (p *position) after(q *query, e *entity) (order string) {
 			values = append([]kedge.Value{last}, p.values...)
 		}
 	}
-	order = e.tuple(columns, "")
+	order = e.tuple(columns, "t.")
 	if !p.started {
 		return order
 	}

@@ -215,8 +215,8 @@ func pageQuery(sel *selection, req connectors.ReadRequest, pos *position) (*quer
 	e := sel.e
 	q := &query{engine: e.engine}
 	q.WriteString("SELECT ")
-	sel.list(q, "")
-	q.WriteString(" FROM " + e.ref + " WHERE ")
+	sel.list(q, "t.")
+	q.WriteString(" FROM " + e.ref + " AS t WHERE ")
 	exact := true
 	if req.Anchor == "" {
 		exact = e.where(q, req.Filter)

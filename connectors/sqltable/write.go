@@ -47,7 +47,11 @@ func (d *Driver) WriteTx(ctx context.Context, tx connectors.Tx, changes []kedge.
 		if !e.Insert {
 			return results, fail(opWrite, kedge.Unsupported, e.Name, "the table cannot be written: it is a view, belongs to kedge, or has no key")
 		}
-		w := &writer{e: e, changes: changes[done : done+n], results: results[done : done+n]}
+		w := &writer{e: e, asked: changes[done : done+n], results: results[done : done+n]}
+		w.changes = w.asked
+		if e.deleted >= 0 {
+			w.changes = e.marking(w.asked)
+		}
 		w.group()
 		if err := w.run(ctx, tx); err != nil {
 			return results, store.Error(opWrite, e.Name, err)
@@ -60,7 +64,8 @@ func (d *Driver) WriteTx(ctx context.Context, tx connectors.Tx, changes []kedge.
 // A writer writes changes of one entity.
 type writer struct {
 	e       *entity
-	changes []kedge.Change
+	asked   []kedge.Change
+	changes []kedge.Change // asked, but with marks for deletes
 	results []connectors.Result
 	groups  []*group
 }
@@ -126,11 +131,18 @@ var groupOrder = [...]int{kedge.Delete: 1, kedge.Update: 2, kedge.Upsert: 3, ked
 
 // set notes what became of row i of g.
 func (w *writer) set(g *group, i int, state connectors.State) {
+	if state == connectors.Updated && w.asked[g.rows[i]].Op == kedge.Delete {
+		state = connectors.Removed
+	}
 	w.results[g.rows[i]].State = state
 }
 
 // reject notes that row i of g was refused.
 func (w *writer) reject(g *group, i int, kind kedge.Kind, err error) {
+	if kind == kedge.NotFound && w.asked[g.rows[i]].Op == kedge.Delete {
+		w.set(g, i, connectors.Unchanged)
+		return
+	}
 	w.rejectChange(g.rows[i], kind, err)
 }
 
