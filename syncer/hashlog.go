@@ -129,7 +129,7 @@ func (l *hashLog) loadRanges(ctx context.Context, db bun.IDB) error {
 func (l *hashLog) loadCompacted(ctx context.Context, db bun.IDB, seqs []int64) error {
 	q := db.NewSelect().Model((*hashBlob)(nil)).Where("ent = ? AND first IS NOT NULL", l.ent)
 	if seqs != nil {
-		q = q.Where("seq IN (?)", bun.In(seqs))
+		q = q.Where("seq IN (?)", bun.List(seqs))
 	}
 	return l.scan(ctx, db, q.Order("seq"), func(b *hashBlob) error {
 		if seqs == nil {

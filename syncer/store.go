@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/kedge-sync/kedge"
 	"github.com/uptrace/bun"
 )
 
@@ -118,12 +117,4 @@ func (s *Syncer) unpack() string {
 		return "(SELECT jsonb_array_elements_text(?::jsonb))"
 	}
 	return "(SELECT value FROM json_each(?))"
-}
-
-// errOf returns err as a *kedge.Error, or one of kind Internal around it.
-func errOf(err error) *kedge.Error {
-	if e, ok := errors.AsType[*kedge.Error](err); ok {
-		return e
-	}
-	return &kedge.Error{Err: err}
 }

@@ -25,7 +25,7 @@ type system struct {
 	own    *store.Store // given to the drivers
 	store  *store.Store // the database
 	writer *sqltable.Driver
-	rev    int64             // last version, where versions are captured
+	rev    int64 // last version, where versions are captured
 }
 
 func (s *system) Driver() connectors.Driver {

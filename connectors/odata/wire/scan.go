@@ -310,6 +310,8 @@ func (c *scanner) word(i int, w string) int {
 
 // skip scans any value. flags tell about all of it. A text in it that is not
 // valid UTF-8 is reported by bad.
+//
+//lint:ignore ST1008 all functions of the scan return the next position last
 func (c *scanner) skip(i, depth int) (flags uint8, bad error, next int) {
 	if i >= len(c.s) {
 		return 0, nil, c.fail(i, "a value")
@@ -339,6 +341,8 @@ func (c *scanner) skip(i, depth int) (flags uint8, bad error, next int) {
 }
 
 // skipNested scans the object or array at i.
+//
+//lint:ignore ST1008 all functions of the scan return the next position last
 func (c *scanner) skipNested(i, depth int) (flags uint8, bad error, next int) {
 	if depth >= MaxDepth {
 		return 0, nil, c.tooDeep()

@@ -23,6 +23,8 @@ func misfit(got string, c *Column) error {
 // value reads the value at i for column c. raw is its text as the server sent
 // it, without quotes and escapes. bad tells that it does not fit; then the
 // scan goes on behind it.
+//
+//lint:ignore ST1008 all functions of the scan return the next position last
 func (d *decoder) value(c *Column, i, depth int) (v kedge.Value, raw string, bad error, next int) {
 	if i >= len(d.s) {
 		return v, "", nil, d.fail(i, "a value")
@@ -74,6 +76,8 @@ func (d *decoder) value(c *Column, i, depth int) (v kedge.Value, raw string, bad
 }
 
 // rawJSON reads any value as it is, without space between tokens.
+//
+//lint:ignore ST1008 all functions of the scan return the next position last
 func (d *decoder) rawJSON(i, depth int) (v kedge.Value, raw string, bad error, next int) {
 	flags, bad, next := d.skip(i, depth)
 	if next < 0 || bad != nil {
