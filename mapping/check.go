@@ -40,7 +40,7 @@ func (d *draft) checkEntities() bool {
 		d.fail(ExternalEntityMissing, SideExternal, "", "run Clean Up to take it out of the mapping", "the external system has no entity %s", e.External)
 	}
 	if d.loc == nil {
-		fix := "choose another local entity, or create it from the mapping"
+		fix := "choose another local entity, or make it with \"kedge map tables\""
 		if c := closest(e.Local, entityNames(d.compiler.loc)); c != "" {
 			fix += ", perhaps " + c
 		}
