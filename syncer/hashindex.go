@@ -82,9 +82,13 @@ func isLive(word uint64) int {
 	return 0
 }
 
+// spread makes the places of keys independent of their order: compacted blobs
+// hold them sorted, and those of one end of a shard must not crowd there.
+const spread = 0x9e3779b97f4a7c15
+
 // find returns the slot of key, or the free slot where it belongs.
 func (s *hashShard) find(key uint64) *hashSlot {
-	hi, _ := bits.Mul64(key<<8, uint64(len(s.slots)))
+	hi, _ := bits.Mul64(key*spread, uint64(len(s.slots)))
 	for i := int(hi); ; i++ {
 		if i == len(s.slots) {
 			i = 0
