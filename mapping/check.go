@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/nearest"
 )
 
 // Check compares m with the live schemas of both sides. A mapping without
@@ -41,7 +42,7 @@ func (d *draft) checkEntities() bool {
 	}
 	if d.loc == nil {
 		fix := "choose another local entity, or make it with \"kedge map tables\""
-		if c := closest(e.Local, entityNames(d.compiler.loc)); c != "" {
+		if c := nearest.Name(e.Local, entityNames(d.compiler.loc)); c != "" {
 			fix += ", perhaps " + c
 		}
 		d.fail(LocalEntityMissing, SideLocal, "", fix, "the local system has no entity %s", e.Local)

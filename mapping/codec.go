@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/kedge-sync/kedge/internal/nearest"
 )
 
 // maxProblems is where [Parse] stops to look for more problems.
@@ -112,7 +114,7 @@ func readObject[T any](r *reader, n *node, keys []key[T], to *T) {
 		case r.full():
 			return
 		case e.key.kind != scalarNode || i < 0:
-			r.problem(e.key, "unknown key %q", name).Suggestion = closest(name, keyNames(keys))
+			r.problem(e.key, "unknown key %q", name).Suggestion = nearest.Name(name, keyNames(keys))
 		case seen[name]:
 			r.problem(e.key, "key %q is there twice", name)
 		default:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors/filter"
+	"github.com/kedge-sync/kedge/internal/nearest"
 )
 
 // A draft is an entity plan in the making.
@@ -86,7 +87,7 @@ func (d *draft) localField(name string) *kedge.Field {
 		return f
 	}
 	fix := "choose another local field"
-	if c := closest(name, fieldNames(d.loc)); c != "" {
+	if c := nearest.Name(name, fieldNames(d.loc)); c != "" {
 		fix += ", perhaps " + c
 	}
 	d.fail(LocalFieldMissing, SideLocal, name, fix, "%s has no field %s", d.loc.Name, name)

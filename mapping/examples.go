@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/nearest"
 )
 
 // MaxExamples is the most examples that one file may hold.
@@ -183,7 +184,7 @@ func (e *EntityPlan) exampleRecord(x *Example) (*kedge.Record, []string) {
 }
 
 func suggestName(message, word string, names []string) string {
-	if c := closest(word, names); c != "" {
+	if c := nearest.Name(word, names); c != "" {
 		return fmt.Sprintf("%s; did you mean %q?", message, c)
 	}
 	return message

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/nearest"
 )
 
 // field checks one field rule and adds what it does on download to the plan.
@@ -186,7 +187,7 @@ func (d *draft) lookup(f *Field, loc *kedge.Field, local int) {
 			names[i] = d.m.Entities[i].Name
 		}
 		fix := "map that entity, or name another"
-		if c := closest(f.Lookup.Entity, names); c != "" {
+		if c := nearest.Name(f.Lookup.Entity, names); c != "" {
 			fix += ", perhaps " + c
 		}
 		d.fail(LookupTargetMissing, SideMapping, loc.Name, fix, "lookup entity %s is not in this mapping", f.Lookup.Entity)

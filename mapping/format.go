@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/nearest"
 )
 
 // The format of mapping files: the keys of each object in the order of the
@@ -260,7 +261,7 @@ func comparison() codec[Compare] {
 			c := Compare(n.text)
 			if n.kind != scalarNode || !c.valid() {
 				r.problem(n, "must be one of exact, trim, nocase, or round:N with N from 0 to %d", maxRound).Suggestion =
-					closest(n.text, []string{string(CompareExact), string(CompareTrim), string(CompareNocase), "round:2"})
+					nearest.Name(n.text, []string{string(CompareExact), string(CompareTrim), string(CompareNocase), "round:2"})
 				return CompareExact
 			}
 			return c

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/nearest"
 )
 
 func plain(s string) *node      { return &node{text: s} }
@@ -114,7 +115,7 @@ func choice[S ~string](def S, aliases map[string]S, names ...S) codec[S] {
 			if a, ok := aliases[strings.ToLower(n.text)]; ok && n.kind == scalarNode {
 				return a
 			}
-			r.problem(n, "must be one of %s", strings.Join(texts, ", ")).Suggestion = closest(n.text, texts)
+			r.problem(n, "must be one of %s", strings.Join(texts, ", ")).Suggestion = nearest.Name(n.text, texts)
 			return def
 		},
 		write: func(v S) *node {

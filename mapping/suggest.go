@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/nearest"
 )
 
 // minScore is the least likeness of names that makes a suggestion.
@@ -133,7 +134,7 @@ func likeness(ext, loc *kedge.Field, lookup bool) float64 {
 			if shortest := min(len(a), len(b)); shortest == 0 || float64(shortest) < minScore*float64(longest) {
 				continue
 			}
-			best = max(best, 1-float64(distance(a, b))/float64(longest))
+			best = max(best, 1-float64(nearest.Distance(a, b))/float64(longest))
 		}
 	}
 	return best

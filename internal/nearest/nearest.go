@@ -3,41 +3,50 @@ package nearest
 
 import "strings"
 
+// maxWord is the longest name that is compared, in bytes: a longer one was
+// not misspelt.
+const maxWord = 256
+
 // Name returns the candidate nearest to word, ignoring case, or "" if none is
 // near: more than a third of the letters would have to change.
 func Name(word string, candidates []string) string {
+	if len(word) > maxWord {
+		return ""
+	}
 	best, limit := "", max(1, len(word)/3)+1
 	for _, c := range candidates {
-		if d := distance(strings.ToLower(word), strings.ToLower(c)); d < limit {
+		if len(c) > maxWord {
+			continue
+		}
+		if d := Distance(strings.ToLower(word), strings.ToLower(c)); d < limit {
 			best, limit = c, d
 		}
 	}
 	return best
 }
 
-// distance is the least number of letters to insert, delete, replace or swap
+// Distance is the least number of runes to insert, delete, replace or swap
 // with their neighbour that turns a into b.
-func distance(a, b string) int {
-	x, y := []rune(a), []rune(b)
-	rows := make([][]int, len(x)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(y)+1)
-		rows[i][0] = i
+func Distance(a, b string) int {
+	s, t := []rune(a), []rune(b)
+	var before []int
+	above, row := make([]int, len(t)+1), make([]int, len(t)+1)
+	for j := range above {
+		above[j] = j
 	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(x); i++ {
-		for j := 1; j <= len(y); j++ {
+	for i := range s {
+		row[0] = i + 1
+		for j := range t {
 			cost := 1
-			if x[i-1] == y[j-1] {
+			if s[i] == t[j] {
 				cost = 0
 			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
-			if i > 1 && j > 1 && x[i-1] == y[j-2] && x[i-2] == y[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			row[j+1] = min(above[j+1]+1, row[j]+1, above[j]+cost)
+			if i > 0 && j > 0 && s[i] == t[j-1] && s[i-1] == t[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
 			}
 		}
+		before, above, row = above, row, make([]int, len(t)+1)
 	}
-	return rows[len(x)][len(y)]
+	return above[len(t)]
 }
