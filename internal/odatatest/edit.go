@@ -205,6 +205,9 @@ func (s *Service) table(name string) *table {
 			return t
 		}
 	}
+	if s.companyTable != nil && name == s.companyTable.ent.Name {
+		return s.companyTable
+	}
 	return nil
 }
 

@@ -13,8 +13,15 @@ func TestBusinessCentral(t *testing.T) {
 	url := s.Start(t)
 	wantText(t, "root", url[strings.Index(url, "/api"):], "/api/v2.0/")
 	var list struct{ Value []struct{ ID, Name string } }
-	if err := json.Unmarshal([]byte(get(t, url+"companies").raw), &list); err != nil || len(list.Value) != 2 || list.Value[0].Name != "CRONUS International Ltd." {
-		t.Fatalf("companies: %v, %v", list, err)
+	for _, query := range []string{"?$filter=name%20eq%20'CRONUS%20International%20Ltd.'", "?$filter=name%20ne%20'CRONUS%20International%20Ltd.'"} {
+		var one struct{ Value []struct{ ID, Name string } }
+		if err := json.Unmarshal([]byte(get(t, url+"companies"+query).raw), &one); err != nil || len(one.Value) != 1 {
+			t.Fatalf("companies%s: %v, %v", query, one, err)
+		}
+		list.Value = append(list.Value, one.Value...)
+	}
+	if n := len(getPage(t, url+"companies?$select=id,name").Value); n != 2 {
+		t.Errorf("%d companies, want 2", n)
 	}
 	first := url + "companies(" + list.Value[0].ID + ")/"
 	d := getPage(t, first+"customers?$select=No", "Prefer", "odata.maxpagesize=2,odata.track-changes")
@@ -31,6 +38,8 @@ func TestBusinessCentral(t *testing.T) {
 		"Company('CRONUS%20International%20Ltd.')/customers":         200,
 		"Company('Nobody')/customers":                                404,
 		"companies(" + list.Value[1].ID + ")/customers('C00001')":    404,
+		"companies(" + list.Value[0].ID + ")":                        200,
+		"Company('Nobody')":                                          501,
 		"companies(x)/customers":                                     404,
 		"customers":                                                  404,
 		"companies(" + list.Value[0].ID + ")/nope":                   404,

@@ -104,8 +104,6 @@ func (s *Service) dispatch(rq *request) (a *answer, rows bool, err error) {
 		return s.serviceDocument(rq), false, nil
 	case metadataDocument:
 		return s.metadata(rq), false, nil
-	case companyList:
-		return s.companyList(rq), false, nil
 	case countOnly:
 		return s.readCount(q, res.table, res.empty), true, nil
 	case entity:
@@ -130,7 +128,7 @@ func (s *Service) serviceDocument(rq *request) *answer {
 	for _, t := range s.tables {
 		sets = append(sets, set{t.ent.Name, "EntitySet", t.ent.Name})
 	}
-	if s.companies != nil {
+	if s.companyTable != nil {
 		sets = append(sets, set{"companies", "EntitySet", "companies"})
 	}
 	body := []byte{'{'}

@@ -71,6 +71,11 @@ func TestCopyEqualsSource(t *testing.T) {
 		s := New(o)
 		server := httptest.NewServer(s.Handler())
 		defer server.Close()
+		for _, id := range strings.Split(rapid.SampledFrom([]string{"", "bdf", "abcdefgh"}).Draw(rt, "first rows"), "") {
+			if err := s.Put("things", thing(id, 1)); err != nil {
+				rt.Fatal(err)
+			}
+		}
 		edit := func() {
 			for range rapid.IntRange(0, 3).Draw(rt, "edits") {
 				id, n := rapid.SampledFrom(strings.Split("abcdefgh", "")).Draw(rt, "id"), rapid.IntRange(-2, 2).Draw(rt, "n")

@@ -3,8 +3,6 @@ package odatatest
 import (
 	"strconv"
 	"strings"
-
-	"github.com/kedge-sync/kedge"
 )
 
 // The vocabularies of the annotations.
@@ -157,25 +155,14 @@ func (n *navigation) nullable(m *model) bool {
 	return false
 }
 
-// companyModel is the set "companies" of Business Central.
-func companyModel() *model {
-	return newModel(Set{Entity: kedge.Entity{Name: "companies", Key: []string{"id"}, Fields: []kedge.Field{
-		{Name: "id", Type: kedge.TypeString, Format: kedge.FormatGUID},
-		{Name: "name", Type: kedge.TypeString, MaxLength: 30},
-		{Name: "displayName", Type: kedge.TypeString, MaxLength: 250},
-	}}}, "")
-}
-
 // models returns the models of all sets, with that of the companies.
 func (s *Service) models() []*model {
 	var out []*model
 	for _, t := range s.tables {
 		out = append(out, t.model)
 	}
-	if s.companies != nil {
-		c := companyModel()
-		c.typeName = "company"
-		out = append(out, c)
+	if s.companyTable != nil {
+		out = append(out, s.companyTable.model)
 	}
 	return out
 }

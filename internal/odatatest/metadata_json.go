@@ -35,7 +35,7 @@ func (s *Service) typesJSON(schema map[string]any, m *model) {
 	for i, st := range m.structures() {
 		t := map[string]any{"$Kind": "ComplexType"}
 		if i == 0 {
-			t["$Kind"], t["$Key"] = "EntityType", m.ent.Key
+			t["$Kind"], t["$Key"] = "EntityType", keyJSON(m)
 			s.navigationsJSON(t, m)
 			alternateKeysJSON(t, m)
 		}
@@ -54,6 +54,19 @@ func (s *Service) typesJSON(schema map[string]any, m *model) {
 		}
 		schema[m.props[i].enum] = e
 	}
+}
+
+// keyJSON returns the key: names, and paths with their aliases.
+func keyJSON(m *model) []any {
+	var out []any
+	for _, k := range m.ent.Key {
+		if alias(k) != k {
+			out = append(out, map[string]any{alias(k): k})
+			continue
+		}
+		out = append(out, k)
+	}
+	return out
 }
 
 // memberJSON returns a property. Its type is Edm.String unless it is said, and

@@ -48,7 +48,11 @@ func (s *Service) typesXML(x *xmlWriter, m *model) {
 		if i == 0 {
 			x.open("Key")
 			for _, k := range m.ent.Key {
-				x.leaf("PropertyRef", "Name", k)
+				ref := []string{"Name", k}
+				if alias(k) != k { // a path needs one
+					ref = append(ref, "Alias", alias(k))
+				}
+				x.leaf("PropertyRef", ref...)
 			}
 			x.close()
 		}

@@ -92,8 +92,10 @@ type Service struct {
 	mu        sync.RWMutex
 	tables    []*table // in the order of the options
 	companies []company
-	seq       int64 // of the last commit
-	epoch     int64 // of the tokens that are still known
+	// companyTable is the set "companies", or nil; it is in no company.
+	companyTable *table
+	seq          int64 // of the last commit
+	epoch        int64 // of the tokens that are still known
 
 	faults   *faults
 	requests requestLog
@@ -120,6 +122,8 @@ func New(o Options) *Service {
 	case BusinessCentral:
 		s.root, s.ns = "/api/v2.0/", "Microsoft.NAV"
 		s.companies = newCompanies(o.Companies)
+		s.companyTable = newTables([]Set{companySet(s.companies)}, s.ns, false)[0]
+		s.companyTable.typeName = "company"
 		s.opts.NoDelta = true
 	case Dataverse:
 		s.root, s.ns = "/api/data/v9.2/", "Microsoft.Dynamics.CRM"

@@ -22,7 +22,6 @@ type resourceKind int
 const (
 	serviceDocument resourceKind = iota
 	metadataDocument
-	companyList
 	collection
 	countOnly
 	entity

@@ -77,7 +77,6 @@ func (rq *request) parseOptions() (map[string]string, []option, error) {
 var allowed = map[resourceKind]string{
 	serviceDocument:  "$format",
 	metadataDocument: "$format",
-	companyList:      "$format $select $filter $top $skip $count $orderby",
 	collection:       "$format $select $filter $orderby $top $skip $count $expand $skiptoken $deltatoken",
 	countOnly:        "$filter",
 	entity:           "$format $select $expand",
