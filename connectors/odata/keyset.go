@@ -89,7 +89,7 @@ func (r *read) keysetCall(ctx context.Context, a *anchor, t *token) (call, error
 	if err != nil {
 		return call{}, err
 	}
-	if t.Texts != nil {
+	if len(t.Texts) > 0 {
 		condition = after(columns, t.Texts, *r.d.cfg.OrFilters, t.Level)
 	}
 	q.add("$filter", both(r.push, condition))

@@ -195,6 +195,8 @@ func (r *read) batch(ctx context.Context, a *anchor, t *token) (*batch, *token, 
 		if t, err = r.startIncremental(ctx, a); err != nil {
 			return nil, nil, err
 		}
+	case a != nil && !a.begins(t, r.e):
+		return nil, nil, &kedge.Error{Kind: kedge.Invalid, Err: errors.New("foreign page token: it belongs to another anchor")}
 	}
 	b, err := r.step(ctx, a, t)
 	return b, t, err

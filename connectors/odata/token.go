@@ -115,3 +115,11 @@ func parseToken(text connectors.Token, e *entity, incremental bool) (*token, err
 	}
 	return nil, &kedge.Error{Kind: kedge.Invalid, Err: fmt.Errorf("foreign page token: %w", err)}
 }
+
+// begins reports whether a read from a can have come to t.
+func (a *anchor) begins(t *token, e *entity) bool {
+	if a.Mode == byDelta || t.Mode == byDelta {
+		return a.Mode == t.Mode && t.Link != ""
+	}
+	return t.Mode == byVersion && t.Keyset && a.Field == e.version.Path
+}

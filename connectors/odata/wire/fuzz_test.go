@@ -63,7 +63,7 @@ func FuzzPage(f *testing.F) {
 		page, err := plan.Decode(body, 10)
 		want, ok := reference(body)
 		if err != nil {
-			if ok && utf8.ValidString(body) && !strings.Contains(err.Error(), "nested deeper") && !strings.Contains(body, `\u`) {
+			if ok && utf8.ValidString(body) && !strings.Contains(err.Error(), "nested deeper") && !surrogates(body) {
 				t.Fatalf("got %v, but encoding/json reads it", err)
 			}
 			return
@@ -71,7 +71,7 @@ func FuzzPage(f *testing.F) {
 		if !json.Valid([]byte(body)) {
 			t.Fatal("read what is not JSON")
 		}
-		if !ok || !utf8.ValidString(body) || strings.Contains(body, `\u`) {
+		if !ok || !utf8.ValidString(body) || surrogates(body) {
 			return
 		}
 		if page.Rows != len(want) || len(page.Records)+len(page.Rejected) != len(want) {
@@ -241,4 +241,10 @@ func FuzzErrorBody(f *testing.F) {
 			t.Fatalf("kept %d bytes, %d details", len(e.Message), len(e.Details))
 		}
 	})
+}
+
+// surrogates reports whether body has escapes of halves of characters, which
+// encoding/json replaces if they do not fit together.
+func surrogates(body string) bool {
+	return strings.Contains(body, `\ud`) || strings.Contains(body, `\uD`)
 }
