@@ -8,7 +8,7 @@ FUZZTIME ?= 20s
 .PHONY: help build test check fuzz bench e2e docs postgres
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / - /'
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / - /'
 
 build: ## build bin/kedge
 	$(GO) build -o bin/kedge ./cmd/kedge
@@ -43,4 +43,5 @@ e2e: ## checks with programs that are not ours; comes with the server
 
 docs: ## write docs/cli and configs/*.schema.json anew
 	$(GO) run ./cmd/kedge config schema > configs/kedge.schema.json.new && mv configs/kedge.schema.json.new configs/kedge.schema.json
+	$(GO) run ./cmd/kedge config schema --mapping > configs/mapping.schema.json.new && mv configs/mapping.schema.json.new configs/mapping.schema.json
 	rm -rf docs/cli && $(GO) run ./internal/docgen docs/cli
