@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 
 	"github.com/kedge-sync/kedge"
@@ -12,10 +14,10 @@ import (
 )
 
 const (
-	putSize         = 16 // bytes of a row in a put blob: key hash, row word
-	seenSize        = 8  // bytes of a row in a seen blob: key hash
-	compactRows     = 64 << 10 / putSize
-	minCompactBytes = 256 << 10 // small blobs below this are never worth compacting
+	putSize         = 16                // bytes of a row in a put blob: key hash, row word
+	seenSize        = 8                 // bytes of a row in a seen blob: key hash
+	compactRows     = 8 << 10 / putSize // so small that a few keys do not meet all of a large log
+	minCompactBytes = 256 << 10         // small blobs below this are never worth compacting
 )
 
 // A hashBlob is a row of integration_hashlog: what one page transaction, or a
@@ -82,9 +84,8 @@ type hashLog struct {
 }
 
 type hashRange struct {
-	first  uint64
-	seq    int64
-	loaded bool
+	first uint64
+	seq   int64
 }
 
 // openHashLog reads the log of an entity: the whole, or what is needed to load
@@ -97,7 +98,7 @@ func openHashLog(ctx context.Context, db bun.IDB, ent, generation int64, whole b
 		return l, err
 	}
 	if whole {
-		if err := l.loadCompacted(ctx, db, nil); err != nil {
+		if err := l.loadCompacted(ctx, db); err != nil {
 			return nil, err
 		}
 	} else if err := l.loadRanges(ctx, db); err != nil {
@@ -124,17 +125,12 @@ func (l *hashLog) loadRanges(ctx context.Context, db bun.IDB) error {
 	return nil
 }
 
-// loadCompacted loads compacted blobs: those with the given sequence numbers,
-// or all. What is in the index already is newer and stays.
-func (l *hashLog) loadCompacted(ctx context.Context, db bun.IDB, seqs []int64) error {
+// loadCompacted loads the compacted blobs. What is in the index already is newer
+// and stays.
+func (l *hashLog) loadCompacted(ctx context.Context, db bun.IDB) error {
 	q := db.NewSelect().Model((*hashBlob)(nil)).Where("ent = ? AND first IS NOT NULL", l.ent)
-	if seqs != nil {
-		q = q.Where("seq IN (?)", bun.List(seqs))
-	}
 	return l.scan(ctx, db, q.Order("seq"), func(b *hashBlob) error {
-		if seqs == nil {
-			l.compacted += len(b.Data)
-		}
+		l.compacted += len(b.Data)
 		return decodePuts(b.Data, func(key, word uint64) {
 			if _, known := l.index.get(key); !known {
 				l.index.set(key, word)
@@ -192,18 +188,43 @@ func (l *hashLog) load(ctx context.Context, db bun.IDB, keys []uint64) error {
 	if l.table {
 		return l.loadRows(ctx, db, keys)
 	}
-	var seqs []int64
+	wanted := map[int64][]uint64{} // by sequence number of the blob they may be in
 	for _, key := range keys {
 		i := sort.Search(len(l.ranges), func(i int) bool { return l.ranges[i].first > key })
-		if i > 0 && !l.ranges[i-1].loaded {
-			l.ranges[i-1].loaded = true
-			seqs = append(seqs, l.ranges[i-1].seq)
+		if i == 0 {
+			continue
+		}
+		if _, known := l.index.get(key); !known {
+			seq := l.ranges[i-1].seq
+			wanted[seq] = append(wanted[seq], key)
 		}
 	}
-	if len(seqs) == 0 {
+	if len(wanted) == 0 {
 		return nil
 	}
-	return l.loadCompacted(ctx, db, seqs)
+	q := db.NewSelect().Model((*hashBlob)(nil)).Where("ent = ? AND seq IN (?)", l.ent, bun.List(slices.Collect(maps.Keys(wanted))))
+	return l.scan(ctx, db, q, func(b *hashBlob) error {
+		if len(b.Data)%putSize != 0 {
+			return &kedge.Error{Op: "syncer", Err: errHashLog}
+		}
+		for _, key := range wanted[b.Seq] {
+			if word, ok := findPut(b.Data, key); ok {
+				l.index.set(key, word)
+			}
+		}
+		return nil
+	})
+}
+
+// findPut looks for a row in a compacted blob, which is sorted.
+func findPut(data []byte, key uint64) (word uint64, ok bool) {
+	at := func(i int) []byte { return data[i*putSize:] }
+	n := len(data) / putSize
+	i := sort.Search(n, func(i int) bool { return binary.LittleEndian.Uint64(at(i)) >= key })
+	if i == n || binary.LittleEndian.Uint64(at(i)) != key {
+		return 0, false
+	}
+	return wordHash(binary.LittleEndian.Uint64(at(i)[8:])), true
 }
 
 // get returns the word of a key that was loaded, 0 if it is unknown.
@@ -218,7 +239,7 @@ func (l *hashLog) loadAll(ctx context.Context, db bun.IDB) error {
 		return nil
 	}
 	l.whole, l.compacted = true, 0
-	return l.loadCompacted(ctx, db, nil)
+	return l.loadCompacted(ctx, db)
 }
 
 // append writes what one page transaction learned: puts as made by appendPut,
