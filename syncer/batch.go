@@ -366,6 +366,7 @@ func (e *entity) remember(ctx context.Context, tx *store.Tx, b *batch, items []*
 	}
 	steps := []func() error{
 		func() error { return e.run.s.dropLinks(ctx, tx, e.row.ID, m.drop) },
+		func() error { return e.dropStale(ctx, tx, items) },
 		func() error { return e.run.s.saveLinks(ctx, tx, m.links) },
 		func() error { return e.unmark(ctx, tx, m.unmark) },
 		func() error { return e.saveStates(ctx, tx) },
@@ -457,6 +458,26 @@ func (e *entity) takeOver(ctx context.Context, tx *store.Tx, m *memory, items []
 		}
 	})
 	return nil
+}
+
+// dropStale drops the links to the local keys of new rows: a database may give
+// the key of a row that was deleted to a new one.
+func (e *entity) dropStale(ctx context.Context, tx *store.Tx, items []*item) error {
+	if e.plan.SharedKey || !e.hadLinks {
+		return nil
+	}
+	var keys []kedge.Key
+	for _, it := range items {
+		if it.stored && it.create {
+			keys = append(keys, it.dst.Key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	_, err := tx.NewDelete().Model((*link)(nil)).Where("ent = ?", e.row.ID).
+		Where("local_key IN "+e.run.s.unpack(), jsonTexts(keys)).Exec(ctx)
+	return err
 }
 
 // saveStates stores what is now known of the rows of a batch.

@@ -28,7 +28,7 @@ func (e *entity) decide(ctx context.Context, tx connectors.Tx, items []*item) er
 		if it.rec.Removed != kedge.Live || it.outcome != notSeen {
 			continue
 		}
-		it.create = it.link == nil && isLive(it.prev) == 0 || it.link != nil && it.link.Status == tombstone && !e.keptLocal(it.link)
+		it.create = it.link == nil && (isLive(it.prev) == 0 || !e.plan.SharedKey) || it.link != nil && it.link.Status == tombstone && !e.keptLocal(it.link)
 		if err := e.mapOne(it); err != nil {
 			return err
 		}

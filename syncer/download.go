@@ -39,6 +39,7 @@ type entity struct {
 	open        map[string]int64 // attempts of the open quarantine rows by key
 	opened      []string
 	hasMarks    bool       // the entity has links that are marked or tombstones
+	hadLinks    bool // the entity had links before this run
 	before      *hashIndex // outcomes from before the read was started again
 	interrupted bool       // a full read, or its sweep, is under way; what it saw must be kept
 	confirm     string
@@ -64,11 +65,6 @@ type entity struct {
 func (e *entity) download(ctx context.Context) error {
 	if err := e.prepare(ctx); err != nil {
 		return err
-	}
-	if e.run.op() == Sync && !e.run.planning() {
-		if err := e.retryDue(ctx); err != nil {
-			return err
-		}
 	}
 	if e.mode != "incremental" {
 		if err := e.readAll(ctx); err != nil || e.run.planning() {
@@ -141,7 +137,7 @@ func (e *entity) loadState(ctx context.Context) (*Anchor, error) {
 		return nil, err
 	}
 	marks, err := db.NewSelect().Model((*link)(nil)).Where("ent = ? AND status <> 'linked'", e.row.ID).Count(ctx)
-	e.hasMarks = marks > 0
+	e.hasMarks, e.hadLinks = marks > 0, marks > 0 || e.row.Linked > 0
 	e.inBatch, e.claimed = map[uint64]*item{}, map[kedge.Key]kedge.Key{}
 	return anchor, err
 }
