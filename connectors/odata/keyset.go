@@ -143,7 +143,7 @@ func (r *read) keysetNext(t *token, base *url.URL, page *wire.Page) (*token, err
 		return t.linkTo(base, page.NextLink)
 	}
 	next := *t
-	next.Offset, next.ID, next.Restart = 0, "", 0
+	next.whole()
 	next.Link, next.Mark, next.Pages = "", "", 0
 	or := *r.d.cfg.OrFilters
 	if page.Rows == 0 || page.Rows < r.size && page.NextLink == "" && t.Link == "" {

@@ -72,15 +72,31 @@ func (d *Driver) readPage(ctx context.Context, req connectors.ReadRequest) (*con
 		}
 	}
 	if t != nil && t.Offset > 0 {
-		if b := d.spilled.get(t.ID); b != nil {
-			return r.slice(t, b)
-		}
-		// The rest of the answer is gone: the whole is asked for again.
-		t.Offset, t.ID, t.Restart = 0, "", t.Restart+1
+		return r.rest(ctx, a, t)
 	}
 	b, t, err := r.batch(ctx, a, t)
 	if err != nil {
 		return nil, err
+	}
+	return r.slice(t, b)
+}
+
+// rest hands out more of an answer. If it is not kept any more, it is asked
+// for again, and begun again unless its rows are still the same.
+func (r *read) rest(ctx context.Context, a *anchor, t *token) (*connectors.Page, error) {
+	if b := r.d.spilled.get(t.ID); b != nil {
+		return r.slice(t, b)
+	}
+	offset, sum := t.Offset, t.Sum
+	t.Offset, t.ID, t.Sum = 0, "", ""
+	b, t, err := r.batch(ctx, a, t)
+	if err != nil {
+		return nil, err
+	}
+	if offset <= b.len() && b.sum(offset) == sum {
+		t.Offset = offset
+	} else {
+		t.Restart++ // so that its tokens differ from those before
 	}
 	return r.slice(t, b)
 }
@@ -225,7 +241,8 @@ func (r *read) slice(t *token, b *batch) (*connectors.Page, error) {
 	next := b.next
 	if end < b.len() {
 		rest := *t
-		if rest.Offset = end; rest.ID == "" {
+		rest.Offset, rest.Sum = end, b.sum(end)
+		if rest.ID == "" {
 			rest.ID = r.d.spilled.put(b)
 		}
 		next = &rest
@@ -268,7 +285,7 @@ func (t *token) linkTo(base *url.URL, link string) (*token, error) {
 		return nil, err
 	}
 	next := *t
-	next.Offset, next.ID, next.Restart = 0, "", 0
+	next.whole()
 	next.Link = u.String()
 	return &next, next.follow()
 }

@@ -2,7 +2,10 @@ package odata
 
 import (
 	"crypto/rand"
+	"hash/fnv"
+	"io"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/kedge-sync/kedge"
@@ -32,6 +35,19 @@ func (b *batch) slice(offset, n int) (records []kedge.Record, rejected []connect
 		records = b.records[from:to]
 	}
 	return records, rejected
+}
+
+// sum returns a hash of the keys of the first n rows.
+func (b *batch) sum(n int) string {
+	h := fnv.New64a()
+	records, rejected := b.slice(0, n)
+	for i := range rejected {
+		io.WriteString(h, string(rejected[i].Key)+"\x00")
+	}
+	for i := range records {
+		io.WriteString(h, string(records[i].Key)+"\x00")
+	}
+	return strconv.FormatUint(h.Sum64(), 36)
 }
 
 // maxSpilled is how many answers are kept. More than one read of a connection

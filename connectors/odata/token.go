@@ -38,9 +38,11 @@ type token struct {
 	// W is the handoff of a full read, or the greatest version of an
 	// incremental one.
 	W string `json:"w,omitempty"`
-	// Offset is how many rows of the page were handed out; ID is where the
-	// rest is kept, Restart how often it was not there any more.
+	// Offset is how many rows of the page were handed out and Sum the sum of
+	// their keys; ID is where the rest is kept, Restart how often the page was
+	// begun again.
 	Offset  int    `json:"o,omitempty"`
+	Sum     string `json:"s,omitempty"`
 	ID      string `json:"d,omitempty"`
 	Restart int    `json:"r,omitempty"`
 	// Mark is the hash of an earlier link, Pages the number of links so far:
@@ -95,6 +97,9 @@ func (t *token) encode() (connectors.Token, error) {
 	}
 	return connectors.Token(text), nil
 }
+
+// whole makes t stand for a page of which nothing was handed out.
+func (t *token) whole() { t.Offset, t.Sum, t.ID, t.Restart = 0, "", "", 0 }
 
 // parseToken reads a token of a read of the entity, full or incremental.
 func parseToken(text connectors.Token, e *entity, incremental bool) (*token, error) {
