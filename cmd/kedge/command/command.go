@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kedge-sync/kedge/internal/nearest"
 	"github.com/kedge-sync/kedge/syncer"
 )
 
@@ -128,9 +129,10 @@ func closeAfter(c *cobra.Command, a *app) {
 			return run(cmd, args)
 		}
 	} else if c.HasSubCommands() {
+		c.Args = cobra.ArbitraryArgs // cobra's own error for unknown commands has no exit code
 		c.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q for %q; see %q", args[0], cmd.CommandPath(), cmd.CommandPath()+" --help")
+				return unknownCommand(cmd, args[0])
 			}
 			return cmd.Help()
 		}
@@ -146,6 +148,19 @@ func closeAfter(c *cobra.Command, a *app) {
 	for _, sub := range c.Commands() {
 		closeAfter(sub, a)
 	}
+}
+
+// unknownCommand is the error for a name that is no command of c.
+func unknownCommand(c *cobra.Command, name string) error {
+	var names []string
+	for _, sub := range c.Commands() {
+		names = append(names, sub.Name())
+	}
+	hint := ""
+	if near := nearest.Name(name, names); near != "" {
+		hint = fmt.Sprintf("; did you mean %q?", near)
+	}
+	return usagef("unknown command %q for %q%s; see %q", name, c.CommandPath(), hint, c.CommandPath()+" --help")
 }
 
 func envOr(name, def string) string {

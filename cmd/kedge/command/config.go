@@ -1,9 +1,12 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -61,14 +64,13 @@ something in a file is wrong, 1 that a system could not be asked.`,
 				return err
 			}
 			out := cmd.OutOrStdout()
-			for name := range cfg.Connections {
-				conn, err := a.connect(cmd.Context(), name, "")
-				if err != nil {
+			if !offline {
+				if _, err := a.open(cmd.Context()); err != nil {
 					return err
 				}
-				if err := conn.Close(); err != nil {
-					return err
-				}
+			}
+			if err := a.checkConnections(cmd.Context(), cfg); err != nil {
+				return err
 			}
 			if offline {
 				return a.checkFiles(out, cfg)
@@ -97,6 +99,24 @@ something in a file is wrong, 1 that a system could not be asked.`,
 	}
 	c.Flags().BoolVar(&offline, "offline", false, "check the files only and ask no system")
 	return c
+}
+
+// checkConnections checks the settings of all connections and asks no system.
+// Those of kedge's own database need it to be open.
+func (a *app) checkConnections(ctx context.Context, cfg *config.Config) error {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Connections)) {
+		if a.store == nil && a.isOwnDatabase(name) {
+			continue
+		}
+		conn, err := a.connect(ctx, name, "")
+		if err != nil {
+			return err
+		}
+		if err := conn.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *app) checkFiles(out io.Writer, cfg *config.Config) error {

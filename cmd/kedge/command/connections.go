@@ -13,6 +13,7 @@ import (
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/internal/nearest"
 )
 
 func rawJSON(text string) json.RawMessage { return json.RawMessage(text) }
@@ -189,7 +190,7 @@ func (a *app) connectionsSchema() *cobra.Command {
 			if len(args) == 2 {
 				e := schema.Entity(args[1])
 				if e == nil {
-					return fmt.Errorf("connection %q has no entity %q", args[0], args[1])
+					return noEntity(args[0], schema, args[1])
 				}
 				entities = []kedge.Entity{*e}
 			}
@@ -197,6 +198,19 @@ func (a *app) connectionsSchema() *cobra.Command {
 		},
 	}
 	return c
+}
+
+// noEntity is the error for the name of an entity that a connection lacks.
+func noEntity(connection string, schema *kedge.Schema, name string) error {
+	var names []string
+	for _, e := range schema.Entities {
+		names = append(names, e.Name)
+	}
+	hint := ""
+	if near := nearest.Name(name, names); near != "" {
+		hint = fmt.Sprintf("; did you mean %q?", near)
+	}
+	return usagef("connection %q has no entity %q%s", connection, name, hint)
 }
 
 func showEntities(w io.Writer, entities []kedge.Entity) {

@@ -76,7 +76,7 @@ func (a *app) explain(cmd *cobra.Command, connection, entity, src string) (*expl
 	}
 	ent := schema.Entity(entity)
 	if ent == nil {
-		return nil, usagef("connection %q has no entity %q", connection, entity)
+		return nil, noEntity(connection, schema, entity)
 	}
 	bound, err := expr.Bind(ent, time.Now())
 	if err != nil {

@@ -32,17 +32,17 @@ integrations:
 
 const initMapping = `# yaml-language-server: $schema=https://raw.githubusercontent.com/kedge-sync/kedge/main/configs/mapping.schema.json
 kedge: mapping/v1
-# One block per entity. "kedge connections schema %[1]s" lists what there is;
-# this is how a block looks:
+# One block per entity. "kedge connections schema %[1]s" lists what there is.
+# This is how it looks; take the "# " away and put in your own names:
 #
-#  - external: customers          # entity of the remote system
-#    local: customer              # table; "kedge map tables %[1]s" makes it
-#    key: [{external: No, local: no, primary: true}]
-#    downloadFilter: "Blocked eq false"
-#    fields:
-#      - {external: Name, local: name}
-#      - {external: Email, local: email}
-entities: []
+# entities:
+#   - external: customers          # entity of the remote system
+#     local: customer              # table; "kedge map tables %[1]s" makes it
+#     key: [{external: "No", local: "no", primary: true}]
+#     downloadFilter: "Blocked eq false"
+#     fields:
+#       - {external: Name, local: name}
+#       - {external: Email, local: email}
 `
 
 func (a *app) initCommand() *cobra.Command {
@@ -130,8 +130,8 @@ func (a *app) writeConfig(cmd *cobra.Command, name, url, auth string) error {
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), `wrote %[1]s and %[2]s; next:
   kedge connections test %[3]s          prove that the connection works
-  kedge connections schema %[3]s        see its entities
-  kedge map suggest %[3]s --save        or write the mapping by hand
+  kedge connections schema %[3]s        see its entities, and write %[2]s
+  kedge check                         compare it with the system
   kedge map tables %[3]s                make the local tables
   kedge sync %[3]s
 `, a.configPath, mappingPath, name)

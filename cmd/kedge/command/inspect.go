@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -55,6 +56,9 @@ func (a *app) logCommand() *cobra.Command {
 			}
 			if len(args) == 1 {
 				q.Run = args[0]
+			}
+			if err := a.known(cmd.Context(), q.Integration); err != nil {
+				return err
 			}
 			rows, err := s.Log(cmd.Context(), q)
 			if err != nil {
@@ -131,6 +135,9 @@ func (a *app) runsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.known(cmd.Context(), integration); err != nil {
+				return err
+			}
 			runs, err := s.Runs(cmd.Context(), integration, limit)
 			if err != nil {
 				return err
@@ -175,6 +182,9 @@ func (a *app) anchorsCommand() *cobra.Command {
 			name := ""
 			if len(args) == 1 {
 				name = args[0]
+			}
+			if err := a.known(cmd.Context(), name); err != nil {
+				return err
 			}
 			anchors, err := s.Anchors(cmd.Context(), name)
 			if err != nil {
@@ -226,6 +236,9 @@ func (a *app) deletesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.known(cmd.Context(), args[0]); err != nil {
+				return err
+			}
 			pending, err := s.PendingDeletes(cmd.Context(), args[0], limit)
 			if err != nil {
 				return err
@@ -249,6 +262,9 @@ func (a *app) deletesCommand() *cobra.Command {
 			}
 			s, err := a.sync(cmd.Context())
 			if err != nil {
+				return err
+			}
+			if err := a.known(cmd.Context(), args[0]); err != nil {
 				return err
 			}
 			n, err := s.DiscardDeletes(cmd.Context(), args[0], user())
@@ -289,6 +305,9 @@ func (a *app) quarantineCommand() *cobra.Command {
 func (a *app) showQuarantine(cmd *cobra.Command, q syncer.QuarantineQuery, payload bool) error {
 	s, err := a.sync(cmd.Context())
 	if err != nil {
+		return err
+	}
+	if err := a.known(cmd.Context(), q.Integration); err != nil {
 		return err
 	}
 	rows, err := s.Quarantine(cmd.Context(), q)
@@ -374,6 +393,9 @@ func (a *app) quarantineDrop() *cobra.Command {
 			n, err := s.DropQuarantine(cmd.Context(), args, user())
 			if err != nil {
 				return err
+			}
+			if n == 0 {
+				return errors.New("no such record is open in quarantine")
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d dropped\n", n)
 			return err

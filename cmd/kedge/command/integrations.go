@@ -19,7 +19,7 @@ import (
 )
 
 // emptyMapping is what an integration starts with.
-const emptyMapping = "kedge: mapping/v1\nentities: []\n"
+const emptyMapping = "kedge: mapping/v1\n"
 
 func (a *app) integrationsCommand() *cobra.Command {
 	list := &cobra.Command{
@@ -86,6 +86,15 @@ func (a *app) integration(ctx context.Context, name string) (*syncer.Syncer, *sy
 		err = usage(err)
 	}
 	return s, i, err
+}
+
+// known refuses the name of an integration that there is not; "" means all.
+func (a *app) known(ctx context.Context, name string) error {
+	if name == "" {
+		return nil
+	}
+	_, _, err := a.integration(ctx, name)
+	return err
 }
 
 func (a *app) integrationsCreate() *cobra.Command {

@@ -287,8 +287,12 @@ func (a *app) mapCleanup() *cobra.Command {
 				return err
 			}
 			cleaned, removed := mapping.CleanUp(d.mapping, mapping.Check(d.mapping, d.ext, d.loc))
+			list := cmd.OutOrStdout()
+			if !dryRun { // there, the mapping may have to be printed
+				list = cmd.ErrOrStderr()
+			}
 			for _, f := range removed {
-				fmt.Fprintf(cmd.OutOrStdout(), "remove %s %s\n", f.Entity, f.Field)
+				fmt.Fprintf(list, "remove %s %s\n", f.Entity, f.Field)
 			}
 			if dryRun || len(removed) == 0 {
 				if len(removed) == 0 {

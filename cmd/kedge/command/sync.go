@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/syncer"
 )
 
@@ -104,13 +103,19 @@ func (a *app) runAll(cmd *cobra.Command, names []string, req syncer.Request) err
 	}
 	var results []syncer.Result
 	for _, name := range names {
+		if err := a.known(cmd.Context(), name); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
 		req.Integration = name
 		res, err := s.Run(cmd.Context(), req)
 		if err != nil && len(res.Entities) == 0 {
-			if kedge.KindOf(err) == kedge.NotFound {
-				return usage(err)
+			if len(names) == 1 {
+				return err
 			}
-			return err
+			fmt.Fprintf(cmd.ErrOrStderr(), "kedge: %s: %v\n", name, err)
+			res = syncer.Result{Integration: name, Op: req.Op, State: syncer.Failed}
 		}
 		results = append(results, res)
 		if a.output == "table" {
@@ -156,6 +161,8 @@ func showResult(out, errOut io.Writer, r syncer.Result) {
 	switch {
 	case r.State == syncer.Skipped:
 		fmt.Fprintf(errOut, "kedge: %s: %s\n", r.Integration, r.Message)
+		return
+	case r.State == syncer.Failed && len(r.Entities) == 0: // it did not begin
 		return
 	case r.State == syncer.Cancelled:
 		fmt.Fprintf(errOut, "kedge: %s: stopped; run it again to go on\n", r.Integration)
@@ -244,6 +251,9 @@ const planNote = "note: this preview honours the key, unlike the reference produ
 func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 	s, err := a.sync(cmd.Context())
 	if err != nil {
+		return err
+	}
+	if err := a.known(cmd.Context(), req.Integration); err != nil {
 		return err
 	}
 	req.Trigger = "cli"

@@ -77,7 +77,7 @@ func (c *Config) Print() ([]byte, error) {
 		return nil, err
 	}
 	var tree any
-	if err := json.Unmarshal(text, &tree); err != nil {
+	if err := yaml.Unmarshal(text, &tree); err != nil { // JSON is YAML, and whole numbers stay whole
 		return nil, err
 	}
 	return yaml.Marshal(mask(tree, "$", "", hidden))

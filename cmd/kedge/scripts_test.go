@@ -1,0 +1,53 @@
+package main
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kedge-sync/kedge/internal/odatatest"
+	"github.com/kedge-sync/kedge/internal/store/storetest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"kedge": main})
+}
+
+// TestScripts runs every script with SQLite.
+func TestScripts(t *testing.T) {
+	runScripts(t, "testdata/*.txt", "sqlite:kedge.db")
+}
+
+// TestScriptsPostgres runs the main stories with PostgreSQL.
+func TestScriptsPostgres(t *testing.T) {
+	for _, story := range []string{"import", "sync", "quarantine", "deletes", "create"} {
+		t.Run(story, func(t *testing.T) {
+			t.Parallel()
+			runScripts(t, "testdata/"+story+".txt", storetest.PostgresDSN(t))
+		})
+	}
+}
+
+// runScripts runs scripts that find the DSN of kedge's database as $DSN, and
+// the commands of script_commands_test.go.
+func runScripts(t *testing.T, pattern, dsn string) {
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts %s: %v", pattern, err)
+	}
+	testscript.Run(t, testscript.Params{
+		Files:              files,
+		RequireUniqueNames: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("DSN", dsn)
+			env.Setenv("USER", "tester")
+			env.Values["services"] = map[string]*odatatest.Service{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "serve": serve, "demo": demo, "page": page, "put": put, "spoil": spoil,
+			"delete": deleteRows, "sql": query, "capture": capture, "hides": hides,
+		},
+	})
+}
