@@ -127,7 +127,7 @@ func (s *Service) BenchEdit(set string, n int) error {
 		if values == nil {
 			continue
 		}
-		edits = append(edits, kedge.Record{Fields: fields, Values: append([]kedge.Value{another(values[at], s.seq+1)}, r.keys...)})
+		edits = append(edits, kedge.Record{Fields: fields, Values: append([]kedge.Value{another(values[at], s.seq+1)}, r.keys()...)})
 	}
 	s.mu.RUnlock()
 	return s.Patch(set, edits...)

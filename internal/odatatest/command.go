@@ -31,6 +31,7 @@ func (s *Service) command(r *http.Request) (*answer, error) {
 	what, set, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/_test/"), "/")
 	done := &answer{status: http.StatusNoContent, header: http.Header{}}
 	query := r.URL.Query()
+	r.Body = http.MaxBytesReader(nil, r.Body, maxCommand)
 	switch r.Method + " " + what {
 	case "POST rows", "PATCH rows":
 		records, err := s.readRows(set, r.Body)
@@ -64,7 +65,7 @@ func (s *Service) command(r *http.Request) (*answer, error) {
 		return newAnswer("application/json", jsonText(stats)), err
 	case "POST fault":
 		var body struct{ Faults []string }
-		if err := json.NewDecoder(io.LimitReader(r.Body, maxCommand)).Decode(&body); err != nil {
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 			return nil, err
 		}
 		return done, s.SetFaults(body.Faults...)
@@ -87,7 +88,7 @@ func (s *Service) readRows(set string, body io.Reader) ([]kedge.Record, error) {
 	if t == nil {
 		return nil, noSet(set)
 	}
-	raw, err := io.ReadAll(io.LimitReader(body, maxCommand))
+	raw, err := io.ReadAll(body)
 	if err != nil {
 		return nil, err
 	}

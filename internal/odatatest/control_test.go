@@ -133,3 +133,15 @@ func TestRequestLimit(t *testing.T) {
 		t.Errorf("past the limit: %d requests, want %d", len(l.list), maxRequests/2+1)
 	}
 }
+
+// Rows of 16 MiB are taken, one byte more is not.
+func TestCommandLimit(t *testing.T) {
+	_, url := newThings(t, 0, Options{})
+	row := `{"id":"a","name":"` + strings.Repeat("x", maxCommand-len(`{"id":"a","name":""}`)) + `"}`
+	if r := do(t, "POST", url+"_test/rows/things", row); r.status != 204 {
+		t.Errorf("at the limit: status %d, want 204: %s", r.status, r.raw)
+	}
+	if r := do(t, "POST", url+"_test/rows/things", row+" "); r.status != 400 || !strings.Contains(r.raw, "too large") {
+		t.Errorf("past the limit: status %d, want 400: %s", r.status, r.raw)
+	}
+}

@@ -42,8 +42,9 @@ func (s *Service) appendRemoved(b []byte, rq *request, t *table, c *changed) []b
 	if s.opts.Delta.Keys {
 		mask := make([]bool, len(t.props))
 		keys := make([]kedge.Value, len(t.props))
+		key := c.row.keys()
 		for i, k := range t.key {
-			mask[k], keys[k] = true, c.row.keys[i]
+			mask[k], keys[k] = true, key[i]
 		}
 		return closeObject(t.appendColumns(b, rq, t.columns(mask), keys))
 	}
@@ -54,21 +55,22 @@ func (s *Service) appendRemoved(b []byte, rq *request, t *table, c *changed) []b
 func (s *Service) removedID(rq *request, t *table, r *row) string {
 	switch {
 	case s.quirk(BareID):
-		texts := make([]string, len(r.keys))
-		for i, k := range r.keys {
+		keys := r.keys()
+		texts := make([]string, len(keys))
+		for i, k := range keys {
 			texts[i] = k.Text()
 		}
 		return strings.Join(texts, ",")
 	case s.opts.Delta.Predicate:
-		return t.ent.Name + t.predicate(r.keys)
+		return t.ent.Name + t.predicate(r.keys())
 	}
-	return rq.base + rq.prefix + t.ent.Name + t.predicate(r.keys)
+	return rq.base + rq.prefix + t.ent.Name + t.predicate(r.keys())
 }
 
 // appendLinks appends a deleted and an added link for each lookup that has
 // changed, each with a comma (JSON Format 4.0, 14.3 and 14.4).
 func (s *Service) appendLinks(b []byte, rq *request, t *table, c *changed) []byte {
-	source := rq.base + rq.prefix + t.ent.Name + t.predicate(c.row.keys)
+	source := rq.base + rq.prefix + t.ent.Name + t.predicate(c.row.keys())
 	for i := range t.navs {
 		nav := &t.navs[i]
 		was, is := s.targetID(rq, nav, c.before), s.targetID(rq, nav, c.values)
@@ -118,5 +120,5 @@ func (s *Service) targetID(rq *request, nav *navigation, values []kedge.Value) s
 	if r == nil {
 		return ""
 	}
-	return rq.base + rq.prefix + target.ent.Name + target.predicate(r.keys)
+	return rq.base + rq.prefix + target.ent.Name + target.predicate(r.keys())
 }

@@ -173,7 +173,7 @@ func (s *Service) Records(set string) []kedge.Record {
 	out := make([]kedge.Record, 0, t.live)
 	for _, r := range t.rows {
 		if values := t.values(r, s.seq); values != nil {
-			out = append(out, kedge.Record{Fields: t.fields, Values: values, Key: r.key})
+			out = append(out, kedge.Record{Fields: t.fields, Values: values, Key: kedge.NewKey(r.keys()...)})
 		}
 	}
 	return out

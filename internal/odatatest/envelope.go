@@ -23,7 +23,7 @@ func (s *Service) appendEntity(b []byte, e *envelope, r *row, values []kedge.Val
 		b = append(appendString(b, "#"+s.ns+"."+m.typeName), ',')
 	}
 	if minimal && (e.ids || !e.sel.keys || e.rq.metadata == "full") {
-		id := e.rq.base + e.rq.prefix + m.ent.Name + m.predicate(r.keys)
+		id := e.rq.base + e.rq.prefix + m.ent.Name + m.predicate(r.keys())
 		b = append(appendString(append(b, e.rq.control("id")...), id), ',')
 		if e.rq.metadata == "full" {
 			b = append(appendString(append(b, e.rq.control("editLink")...), id), ',')

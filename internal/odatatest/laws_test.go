@@ -194,3 +194,44 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+// Sorted lists are kept and only mended after edits: they stay what sorting
+// all rows gives.
+func TestOrderAfterEdits(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		s := New(Options{Rows: 12})
+		url := "http://odatatest.example/customers?$select=No&$orderby=Balance%20desc,RowVersion"
+		for range 4 {
+			for range rapid.IntRange(0, 3).Draw(rt, "edits") {
+				key := s.table("customers").set.Row(rapid.IntRange(0, 11).Draw(rt, "row"))[0]
+				if rapid.Bool().Draw(rt, "new") {
+					key = kedge.String(key.Text() + "x")
+				}
+				if rapid.IntRange(0, 3).Draw(rt, "delete") == 0 {
+					s.Delete("customers", kedge.NewKey(key))
+					continue
+				}
+				s.Put("customers", Row("No", key, "Balance", kedge.Decimal(rapid.SampledFrom([]string{"0", "500.00", "99999"}).Draw(rt, "balance"))))
+			}
+			rows := s.Records("customers")
+			slices.SortFunc(rows, func(a, b kedge.Record) int {
+				if c := order(b.Get("Balance"), a.Get("Balance")); c != 0 {
+					return c
+				}
+				return order(a.Get("RowVersion"), b.Get("RowVersion"))
+			})
+			var want []string
+			for _, r := range rows {
+				want = append(want, `{"@odata.etag":`+string(appendString(nil, etag(r.Get("RowVersion").Int())))+`,"No":"`+string(r.Key)+`"}`)
+			}
+			r, err := http.NewRequest(http.MethodGet, url, nil)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			a, _ := s.answer(r)
+			if got := valueOf(t, string(a.body), "-"); got != strings.Join(want, "\n") {
+				rt.Fatalf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+			}
+		}
+	})
+}

@@ -147,7 +147,7 @@ func fieldNames(n *filter.Node, names map[string]bool) {
 // is the same but for case, which a service without case cannot hold.
 func (t *table) hasOtherCase(keys []kedge.Value, more [][]kedge.Value) bool {
 	for _, r := range t.rows {
-		if otherCase(r.keys, keys) {
+		if otherCase(r.keys(), keys) {
 			return true
 		}
 	}

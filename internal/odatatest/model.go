@@ -109,10 +109,6 @@ func (m *model) indexes(names []string) []int {
 	return out
 }
 
-func (m *model) keyOf(values []kedge.Value) kedge.Key {
-	return kedge.NewKey(pick(values, m.key)...)
-}
-
 // edmType returns the type of f: its NativeType, or what follows from its type.
 func edmType(f *kedge.Field) string {
 	if strings.HasPrefix(f.NativeType, "Edm.") || strings.HasPrefix(f.NativeType, "Collection(Edm.") {

@@ -250,3 +250,29 @@ func TestNoFilter(t *testing.T) {
 		}
 	}
 }
+
+// A client can only ask for smaller pages than the service's own (Protocol
+// 4.01, 8.2.8.5), and what it asks for must be a number.
+func TestPageCap(t *testing.T) {
+	_, url := newThings(t, 5, Options{PageCap: 3})
+	for prefer, want := range map[string]string{
+		"":                                      "a b c",
+		"odata.maxpagesize=3":                   "a b c",
+		"odata.maxpagesize=4":                   "a b c",
+		"odata.maxpagesize=2":                   "a b",
+		`odata.maxpagesize="2"`:                 "a b",
+		"respond-async, ODATA.MaxPageSize = 1 ": "a",
+		"odata.maxpagesize=0":                   "a b c",
+		"odata.maxpagesize=-1":                  "a b c",
+		"odata.maxpagesize=x":                   "a b c",
+		"maxpagesize=1":                         "a b c", // without prefix in 4.01 only
+	} {
+		wantText(t, "Prefer: "+prefer, ids(getPage(t, url+"things", "Prefer", prefer).Value), want)
+	}
+	_, url = newThings(t, 5, Options{Version: V401})
+	r := get(t, url+"things", "Prefer", "maxpagesize=1, track-changes")
+	wantText(t, "Preference-Applied in 4.01", r.header.Get("Preference-Applied"), "maxpagesize=1,track-changes")
+	first := getPage(t, url+"things", "Prefer", "maxpagesize=2")
+	wantText(t, "the size is inherited", ids(getPage(t, first.Next).Value), "c d")
+	wantText(t, "another size", ids(getPage(t, first.Next, "Prefer", "maxpagesize=1").Value), "c")
+}

@@ -122,10 +122,10 @@ func (s *Service) findPage(q *query, t *table, tok *token, size int) (*page, err
 	if tok.Left != nil {
 		limit = min(limit, *tok.Left)
 	}
-	var last []kedge.Value
+	last := -1
 	for ; i < seq.n; i++ {
-		at := seq.at(i)
-		values := t.values(at.row, s.seq)
+		r := seq.row(i)
+		values := t.values(r, s.seq)
 		if values == nil || q.match != nil && !q.match(values) {
 			continue
 		}
@@ -136,11 +136,11 @@ func (s *Service) findPage(q *query, t *table, tok *token, size int) (*page, err
 		if len(p.rows) == limit {
 			break
 		}
-		p.rows, p.values, last = append(p.rows, at.row), append(p.values, values), at.keys
+		p.rows, p.values, last = append(p.rows, r), append(p.values, values), i
 	}
 	next.Seen += len(p.rows)
-	if last != nil {
-		next.After = cursor(last)
+	if last >= 0 {
+		next.After = cursor(seq.values(last))
 	}
 	if tok.Left != nil {
 		left := *tok.Left - len(p.rows)
