@@ -36,12 +36,17 @@ func runScripts(t *testing.T, pattern, dsn string) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts %s: %v", pattern, err)
 	}
+	configs, err := filepath.Abs("../../configs")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Files:              files,
 		RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("DSN", dsn)
 			env.Setenv("USER", "tester")
+			env.Setenv("CONFIGS", configs)
 			env.Values["services"] = map[string]*odatatest.Service{}
 			return nil
 		},
