@@ -9,13 +9,26 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/kedge-sync/kedge/cmd/kedge/command"
 )
 
 func main() {
+	boundMemory()
 	os.Exit(run())
+}
+
+// boundMemory trades some CPU for memory: a sync of a million rows is to fit
+// beside other programs. GOGC and GOMEMLIMIT in the environment win.
+func boundMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(120 << 20)
+	}
 }
 
 // run executes the command line and returns the exit code.
