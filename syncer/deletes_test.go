@@ -266,6 +266,9 @@ func TestChildrenGoFirst(t *testing.T) {
 			id = "id uuid PRIMARY KEY DEFAULT gen_random_uuid()"
 		}
 		w.exec("CREATE TABLE person (" + id + ", id_no text, name text, customer text REFERENCES customer (no))")
+		if w.store.Engine() == store.SQLite { // which does not enforce references unless it is told to
+			w.exec("CREATE TRIGGER in_use BEFORE DELETE ON customer WHEN EXISTS (SELECT 1 FROM person WHERE customer = OLD.no) BEGIN SELECT RAISE(ABORT, 'in use'); END")
+		}
 		w.customer("C1", "Ann")
 		w.customer("C2", "Bob")
 		w.contact("P1", "Pat", "C1")

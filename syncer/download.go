@@ -39,7 +39,7 @@ type entity struct {
 	open        map[string]int64 // attempts of the open quarantine rows by key
 	opened      []string
 	hasMarks    bool       // the entity has links that are marked or tombstones
-	hadLinks    bool // the entity had links before this run
+	hadLinks    bool       // the entity had links before this run
 	before      *hashIndex // outcomes from before the read was started again
 	interrupted bool       // a full read, or its sweep, is under way; what it saw must be kept
 	confirm     string
@@ -67,8 +67,11 @@ func (e *entity) download(ctx context.Context) error {
 		return err
 	}
 	if e.mode != "incremental" {
-		if err := e.readAll(ctx); err != nil || e.run.planning() {
+		if err := e.readAll(ctx); err != nil {
 			return err
+		}
+		if e.run.planning() {
+			return e.previewSweep(ctx)
 		}
 		if e.mode == "import" {
 			return e.compact(ctx)
@@ -278,8 +281,11 @@ func (e *entity) readChanges(ctx context.Context) error {
 	if err := e.restart(ctx); err != nil {
 		return err
 	}
-	if err := e.readAll(ctx); err != nil || e.run.planning() {
+	if err := e.readAll(ctx); err != nil {
 		return err
+	}
+	if e.run.planning() {
+		return e.previewSweep(ctx)
 	}
 	e.run.s.hook("p6")
 	return e.changesFrom(ctx)

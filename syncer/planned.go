@@ -100,3 +100,39 @@ func (r *run) previewWaiting(ctx context.Context) error {
 		r.final = left == tried
 	}
 }
+
+// previewSweep tells which records a full read did not bring and would be
+// deleted. Whether the breaker would trip shows at the run.
+func (e *entity) previewSweep(ctx context.Context) error {
+	if e.run.op() != Sync || !e.plan.External.Full {
+		return nil
+	}
+	missing, seen, err := e.log.unseen(ctx, e.run.s.store.DB())
+	if err != nil || missing == 0 || seen == 0 && !e.log.table {
+		return err
+	}
+	for chunk, err := range e.missing(ctx) {
+		if err != nil {
+			return err
+		}
+		gone, back, err := e.askFor(ctx, chunk)
+		if err != nil {
+			return err
+		}
+		for _, g := range gone {
+			d := Decision{Entity: e.plan.Name, Direction: Download, Action: "delete", ExtKey: g.ext, LocalKey: g.local, Reason: g.reason.String()}
+			outcome := Deleted
+			if e.markLink(g.mapped, g.reason, e.run.start) == nil {
+				d.Action, outcome = "unchanged", Kept
+			}
+			if err := e.run.emit(d); err != nil {
+				return err
+			}
+			e.counts.count(notSeen, outcome)
+		}
+		if err := e.apply(ctx, back); err != nil {
+			return err
+		}
+	}
+	return nil
+}

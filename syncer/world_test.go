@@ -37,13 +37,15 @@ type world struct {
 // A source is the driver of the remote system, with faults.
 type source struct {
 	*memory.Driver
-	pageSize int
-	page     func(req connectors.ReadRequest) error               // before a page is read
-	after    func(req connectors.ReadRequest, p *connectors.Page) // before a page is delivered
-	edit     func(e *kedge.Entity)                                // of the schema
-	epoch    string
-	requests int
-	keyReads int
+	pageSize   int
+	page       func(req connectors.ReadRequest) error               // before a page is read
+	after      func(req connectors.ReadRequest, p *connectors.Page) // before a page is delivered
+	keys       func(keys []kedge.Key) error                         // before records are read by key
+	edit       func(e *kedge.Entity)                                // of the schema
+	epoch      string
+	unfiltered bool // leaves filters to the caller
+	requests   int
+	keyReads   int
 }
 
 func (s *source) Schema(ctx context.Context) (*kedge.Schema, error) {
@@ -69,6 +71,9 @@ func (s *source) ReadPage(ctx context.Context, req connectors.ReadRequest) (*con
 			return nil, err
 		}
 	}
+	if s.unfiltered {
+		req.Filter = nil
+	}
 	p, err := s.Driver.ReadPage(ctx, req)
 	if err == nil && s.after != nil {
 		s.after(req, p)
@@ -78,6 +83,11 @@ func (s *source) ReadPage(ctx context.Context, req connectors.ReadRequest) (*con
 
 func (s *source) ReadKeys(ctx context.Context, entity string, fields []string, keys []kedge.Key) ([]connectors.Found, error) {
 	s.keyReads += len(keys)
+	if s.keys != nil {
+		if err := s.keys(keys); err != nil {
+			return nil, err
+		}
+	}
 	return s.Driver.ReadKeys(ctx, entity, fields, keys)
 }
 
