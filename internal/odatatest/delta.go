@@ -13,6 +13,8 @@ type changed struct {
 	before  []kedge.Value // as of the delta link; nil: not there
 	mask    []bool        // with a partial row: what has changed; nil: send it whole
 	removed bool          // no longer in the collection
+	maybe   bool          // the client may have the row
+	sure    bool          // the client has the row
 	at      int           // of its last edit, in the log
 }
 
@@ -72,13 +74,34 @@ func closeArray(b []byte) []byte {
 // changes returns what happened to each row after commit From and up to Upto,
 // in the order of the last edits, without what earlier pages have said. A
 // client that has read pages of a collection while edits went on may have seen
-// any state since From: a row counts as seen if any of them was in the
-// collection, and a property as changed if any edit changed it.
+// any state since From: it may have a row if any of them was in the
+// collection, it surely has it if all were, and a property has changed if any
+// edit changed it.
 func (s *Service) changes(q *query, t *table, tok *token) []changed {
+	var out []changed
+	for _, c := range t.history(q, tok) {
+		c.removed = !q.in(c.values)
+		if c.removed && c.values != nil && s.quirk(DeltaOutsideFilter) {
+			c.removed = false
+		}
+		if c.removed && !c.maybe || c.at < tok.At {
+			continue
+		}
+		if !c.sure {
+			c.mask = nil
+		}
+		out = append(out, *c)
+	}
+	slices.SortFunc(out, func(a, b changed) int { return a.at - b.at })
+	return out
+}
+
+// history gathers the edits of each row between From and Upto.
+func (t *table) history(q *query, tok *token) []*changed {
 	edits := t.editsAfter(tok.From)
 	offset := len(t.log) - len(edits)
 	byRow := make(map[*row]*changed, len(edits))
-	var order []*changed
+	var out []*changed
 	for i, e := range edits {
 		v := e.version()
 		if v.seq > tok.Upto {
@@ -87,35 +110,23 @@ func (s *Service) changes(q *query, t *table, tok *token) []changed {
 		c := byRow[e.row]
 		if c == nil {
 			c = &changed{row: e.row, before: t.values(e.row, tok.From), mask: make([]bool, len(t.props))}
-			c.removed = q.in(c.before)
+			c.maybe = q.in(c.before)
+			c.sure = c.maybe
 			byRow[e.row] = c
-			order = append(order, c)
+			out = append(out, c)
 		}
-		c.removed = c.removed || tok.Live && q.in(c.values)
 		c.values, c.at = v.values, offset+i
-		if v.mask == nil {
-			c.mask = nil
+		if tok.Live {
+			in := q.in(c.values)
+			c.maybe, c.sure = c.maybe || in, c.sure && in
 		}
-		for j := range c.mask {
+		if v.mask == nil {
+			c.sure = false // it was deleted or came back
+		}
+		for j := range v.mask {
 			c.mask[j] = c.mask[j] || v.mask[j]
 		}
 	}
-	var out []changed
-	for _, c := range order {
-		seen := c.removed
-		c.removed = !q.in(c.values)
-		if c.removed && c.values != nil && s.quirk(DeltaOutsideFilter) {
-			c.removed = false
-		}
-		if c.removed && !seen || c.at < tok.At {
-			continue
-		}
-		if !seen {
-			c.mask = nil
-		}
-		out = append(out, *c)
-	}
-	slices.SortFunc(out, func(a, b changed) int { return a.at - b.at })
 	return out
 }
 
