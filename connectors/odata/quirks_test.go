@@ -143,6 +143,16 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// A next link that leads to its own page must not become an endless read.
+func TestRepeatedLink(t *testing.T) {
+	s := odatatest.New(odatatest.Options{Rows: 120, Faults: []string{"dup-next=3"}})
+	d := newDriver(t, s.Start(t), map[string]any{"tracking": "full", "paging": "server"})
+	_, err := incremental(t, d, connectors.ReadRequest{Entity: "customers", Fields: []string{"Name"}, Size: 10}, local{})
+	if kedge.KindOf(err) != kedge.Invalid {
+		t.Errorf("got %v, want Invalid", err)
+	}
+}
+
 // The forms of deltas that a service can choose, in 4.0 and 4.01.
 func TestDeltaForms(t *testing.T) {
 	for _, version := range []string{odatatest.V40, odatatest.V401} {
