@@ -53,7 +53,7 @@ func (s *Syncer) Preview(ctx context.Context, req Request) iter.Seq2[Decision, e
 		if enough {
 			err = nil
 		}
-		var res Result
+		res := r.result()
 		if finishErr := r.finish(context.WithoutCancel(ctx), &res, err); err == nil {
 			err = finishErr
 		}

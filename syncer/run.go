@@ -71,7 +71,7 @@ type runRow struct {
 // kept, and the result's state is Cancelled.
 func (s *Syncer) Run(ctx context.Context, req Request) (Result, error) {
 	r := s.newRun(req)
-	res := Result{Run: r.id, Integration: r.name, Op: req.Op, Started: r.start, State: Failed}
+	res := r.result()
 	err := s.withLeaseOf(ctx, r, func(ctx context.Context, r *run) error {
 		err := r.record(ctx)
 		if err == nil {
@@ -84,6 +84,11 @@ func (s *Syncer) Run(ctx context.Context, req Request) (Result, error) {
 		return res, nil
 	}
 	return res, err
+}
+
+// result is the result of a run that has done nothing yet.
+func (r *run) result() Result {
+	return Result{Run: r.id, Integration: r.name, Op: r.req.Op, Started: r.start, State: Failed}
 }
 
 // ignoreCancel drops the error of a run that was asked to stop.
