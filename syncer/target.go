@@ -40,8 +40,12 @@ type otherSystem struct {
 	conn *connectors.Conn
 }
 
-// findChunk is how many keys one filter asks for.
-const findChunk = 50
+// Limits of one filter: keys, and bytes of text unless it is a single key. A
+// filter may have 8 KiB.
+const (
+	findChunk = 50
+	findText  = 6 << 10
+)
 
 func (t otherSystem) find(ctx context.Context, _ connectors.Tx, ent *kedge.Entity, fields, by []string, keys []kedge.Key) ([]kedge.Record, error) {
 	if by == nil {
@@ -56,8 +60,7 @@ func (t otherSystem) find(ctx context.Context, _ connectors.Tx, ent *kedge.Entit
 	}
 	var records []kedge.Record
 	for len(keys) > 0 {
-		n := min(findChunk, len(keys))
-		expr, err := equalsAny(ent, by, keys[:n])
+		expr, n, err := equalsAny(ent, by, keys)
 		if err != nil {
 			return nil, err
 		}
@@ -76,29 +79,36 @@ func (t otherSystem) find(ctx context.Context, _ connectors.Tx, ent *kedge.Entit
 	return records, nil
 }
 
-// equalsAny returns the filter "by equals one of keys".
-func equalsAny(ent *kedge.Entity, by []string, keys []kedge.Key) (*filter.Expr, error) {
-	alternatives := make([]string, len(keys))
-	for i, k := range keys {
+// equalsAny returns the filter "by equals one of keys" for as many of the keys
+// as fit into one, and how many those are.
+func equalsAny(ent *kedge.Entity, by []string, keys []kedge.Key) (*filter.Expr, int, error) {
+	var alternatives []string
+	size := 0
+	for _, k := range keys[:min(findChunk, len(keys))] {
 		texts, err := k.Parts(len(by))
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		terms := make([]string, len(by))
 		for j, name := range by {
 			f := ent.Field(name)
 			if f == nil {
-				return nil, &kedge.Error{Kind: kedge.Invalid, Entity: ent.Name, Err: fmt.Errorf("field %q is gone", name)}
+				return nil, 0, &kedge.Error{Kind: kedge.Invalid, Entity: ent.Name, Err: fmt.Errorf("field %q is gone", name)}
 			}
 			terms[j] = name + " eq " + literal(f, texts[j])
 		}
-		alternatives[i] = strings.Join(terms, " and ")
+		term := strings.Join(terms, " and ")
+		if size += len(term); size > findText && len(alternatives) > 0 {
+			break
+		}
+		alternatives = append(alternatives, term)
 	}
 	expr, err := filter.Parse(strings.Join(alternatives, " or "))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return expr.Bind(ent, time.Time{}) // it has no now()
+	expr, err = expr.Bind(ent, time.Time{}) // it has no now()
+	return expr, len(alternatives), err
 }
 
 func literal(f *kedge.Field, text string) string {
