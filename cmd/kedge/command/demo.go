@@ -78,15 +78,15 @@ leaves them for you to look at.`,
 
 func (a *app) demoODataCommand() *cobra.Command {
 	var o odatatest.Options
-	var listen, flavor, user, password string
+	var listen, flavor string
 	c := &cobra.Command{
 		Use: "odata", Short: "Serve the sample OData service until Ctrl-C", Args: cobra.NoArgs,
 		Long:    "Serves customers and contacts by OData v4, with delta links, and can misbehave like real services do.\n\nQuirks:\n" + nameList(odatatest.Quirks()) + "\nFaults:\n" + nameList(odatatest.FaultNames()),
 		Example: examples("kedge demo odata", "kedge demo odata --rows 100000 --quirk offset-tokens --fault 500=0.1"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Flavor = odatatest.Flavor(flavor)
-			if user != "" {
-				o.Auth = odatatest.Auth{Kind: "basic", Username: user, Password: password}
+			if o.Auth.Kind == "" && o.Auth.Username != "" {
+				o.Auth.Kind = "basic"
 			}
 			if err := o.Check(); err != nil {
 				return usage(err)
@@ -103,8 +103,15 @@ func (a *app) demoODataCommand() *cobra.Command {
 	c.Flags().StringArrayVar(&o.Quirks, "quirk", nil, "misbehave in this way; may be repeated")
 	c.Flags().StringArrayVar(&o.Faults, "fault", nil, "fail in this way, NAME=VALUE; may be repeated")
 	c.Flags().StringVar(&flavor, "flavor", "generic", "generic, businesscentral or dataverse")
-	c.Flags().StringVar(&user, "user", "", "ask for basic authentication of this user")
-	c.Flags().StringVar(&password, "password", "", "the user's password")
+	c.Flags().StringVar(&o.Version, "odata-version", odatatest.V40, "highest protocol version: 4.0 or 4.01")
+	c.Flags().StringVar(&o.Auth.Kind, "auth", "", "sign-in that is asked for: basic, bearer, api_key or oauth2 (/oauth/token, /oauth/devicecode)")
+	c.Flags().StringVar(&o.Auth.Username, "user", "", "user of basic")
+	c.Flags().StringVar(&o.Auth.Password, "password", "", "password of basic")
+	c.Flags().StringVar(&o.Auth.Token, "token", "", "token of bearer")
+	c.Flags().StringVar(&o.Auth.Value, "api-key", "", "value of api_key, in the header X-API-Key")
+	c.Flags().StringVar(&o.Auth.ClientID, "client-id", "", "client of oauth2")
+	c.Flags().StringVar(&o.Auth.ClientSecret, "client-secret", "", "its secret")
+	c.Flags().IntVar(&o.Auth.Polls, "polls", 1, "polls after which a device code counts as approved")
 	return c
 }
 
