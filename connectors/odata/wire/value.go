@@ -136,11 +136,11 @@ func fromText(c *Column, s string) (kedge.Value, error) {
 		}
 		return kedge.String(s), nil
 	case kedge.TypeInt:
-		if isNumber(s) {
-			return intValue(c, s, false)
+		if ok, whole := isNumber(s); ok {
+			return intValue(c, s, whole)
 		}
 	case kedge.TypeDecimal:
-		if isNumber(s) {
+		if ok, _ := isNumber(s); ok {
 			return decimalValue(c, s)
 		}
 	case kedge.TypeFloat:
@@ -168,11 +168,12 @@ func fromText(c *Column, s string) (kedge.Value, error) {
 	return kedge.Value{}, misfit("a JSON string", c)
 }
 
-// isNumber reports whether s is a JSON number and nothing else.
-func isNumber(s string) bool {
+// isNumber reports whether s is a JSON number and nothing else, and whether it
+// has neither fraction nor exponent.
+func isNumber(s string) (ok, whole bool) {
 	c := scanner{s: s}
-	_, _, next := c.number(0)
-	return next == len(s)
+	_, whole, next := c.number(0)
+	return next == len(s), whole
 }
 
 func intValue(c *Column, raw string, whole bool) (kedge.Value, error) {
@@ -215,28 +216,44 @@ func floatValue(c *Column, raw string) (kedge.Value, error) {
 	return kedge.Float(f), nil
 }
 
-// guidValue checks the form 8-4-4-4-12 and makes letters lower case.
-func guidValue(c *Column, s string) (kedge.Value, error) {
-	if !isGUID(s) {
-		return kedge.Value{}, misfit("a JSON string", c)
-	}
-	return kedge.String(strings.ToLower(s)), nil
-}
+// What a byte of a guid is; 0 if it cannot be in one.
+const (
+	guidDigit uint8 = 1 << iota // also a lower-case letter
+	guidUpper
+)
 
-func isGUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			if s[i] != '-' {
-				return false
-			}
-		} else if hexValue(s[i]) < 0 {
-			return false
+var guidBytes = func() (t [256]uint8) {
+	for c := range t {
+		switch h := byte(c); {
+		case h >= 'A' && h <= 'F':
+			t[c] = guidUpper
+		case hexValue(h) >= 0:
+			t[c] = guidDigit
 		}
 	}
-	return true
+	return t
+}()
+
+// guidValue checks the form 8-4-4-4-12 and makes letters lower case.
+func guidValue(c *Column, s string) (kedge.Value, error) {
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return kedge.Value{}, misfit("a JSON string", c)
+	}
+	seen, start := uint8(0), 0
+	for _, end := range [...]int{8, 13, 18, 23, 36} {
+		for i := start; i < end; i++ {
+			what := guidBytes[s[i]]
+			if what == 0 {
+				return kedge.Value{}, misfit("a JSON string", c)
+			}
+			seen |= what
+		}
+		start = end + 1
+	}
+	if seen&guidUpper != 0 {
+		s = strings.ToLower(s)
+	}
+	return kedge.String(s), nil
 }
 
 // parseBinary reads base64 or base64url, padded or not.
