@@ -200,9 +200,13 @@ func newProgress(w *os.File) func(syncer.Progress) {
 			_ = bar.Set64(p.Rows)
 		}
 	}
-	last := map[string]time.Time{}
+	start, last := time.Now(), map[string]time.Time{}
 	return func(p syncer.Progress) {
-		if now := time.Now(); now.Sub(last[p.Entity]) >= 5*time.Second {
+		before, reported := last[p.Entity]
+		if !reported {
+			before = start // short work says nothing
+		}
+		if now := time.Now(); now.Sub(before) >= 5*time.Second {
 			last[p.Entity] = now
 			line := fmt.Sprintf("%s %s: %d rows, %.0f rows/s", p.Integration, p.Entity, p.Rows, p.Rate)
 			if p.ETA > 0 {
