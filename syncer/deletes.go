@@ -86,6 +86,11 @@ func (e *entity) deleteSome(ctx context.Context, links []*link) error {
 		}
 	}
 	err = e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if e.deleteRule == mapping.DeleteRemove {
+			if err := e.awaitReturn(ctx, tx, links); err != nil {
+				return err
+			}
+		}
 		if e.run.ownTables() && len(changes) > 0 {
 			var err error
 			if results, err = e.run.target.write(ctx, tx, changes); err != nil {

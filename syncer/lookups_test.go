@@ -303,3 +303,22 @@ func TestLookupNeedsPlainFields(t *testing.T) {
 		}
 	}, syncer.Migrations()...)
 }
+
+// TestTargetComesBack with another local key, which must be found although the
+// records that refer to it have not changed.
+func TestTargetComesBack(t *testing.T) {
+	eachLookup(t, func(t *testing.T, w *world) {
+		w.contact("P1", "Pat", "C1")
+		w.customer("C1", "Ann", "P1", "C1")
+		w.customer("C2", "Bob", "P1", "C1")
+		w.sync("all 3 new 3 updated 0 failed 0")
+		w.delete("C1")
+		w.check(w.remote.Delete(t.Context(), "contacts", "P1"))
+		w.sync("all 2 new 0 updated 2 failed 0")
+		w.same("relations", w.relations(), "Bob - -")
+		w.customer("C1", "Ann", "-", "-")
+		w.contact("P1", "Pat", "C1")
+		w.sync("all 2 new 2 updated 0 failed 0")
+		w.same("relations", w.relations(), "Ann - -", "Bob Pat Ann", "Pat Ann")
+	})
+}

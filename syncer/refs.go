@@ -202,6 +202,69 @@ func (e *entity) secondPass(ctx context.Context) error {
 	}
 }
 
+// awaitReturn makes the records wait that refer to the records of links, which
+// are about to be deleted here: if those come back, they have other local keys.
+// Only references by key are found again.
+func (e *entity) awaitReturn(ctx context.Context, tx *store.Tx, links []*link) error {
+	if e.plan.SharedKey {
+		return nil
+	}
+	external := make(map[kedge.Key]kedge.Key, len(links))
+	locals := make([]kedge.Key, len(links))
+	for i, l := range links {
+		external[l.LocalKey], locals[i] = l.ExtKey, l.LocalKey
+	}
+	for _, child := range e.run.entities {
+		if child.plan == nil {
+			continue
+		}
+		for _, l := range child.plan.Lookups {
+			if l.Target != e.plan.Name || l.By != nil {
+				continue
+			}
+			if err := child.awaitBy(ctx, tx, l.Field, locals, external, e.row.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// awaitBy makes the records wait whose field holds one of the local keys.
+func (e *entity) awaitBy(ctx context.Context, tx *store.Tx, field string, locals []kedge.Key, external map[kedge.Key]kedge.Key, target int64) error {
+	by := []string{field}
+	rows, err := e.run.target.find(ctx, tx, e.plan.Local, append([]string{field}, e.plan.Local.Key...), by, locals)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	keys := make([]kedge.Key, len(rows))
+	for i := range rows {
+		keys[i] = rows[i].Key
+	}
+	links, err := e.run.s.linksBy(ctx, tx, e.row.ID, "local_key", keys)
+	if err != nil {
+		return err
+	}
+	var refs []pendingRef
+	for i := range rows {
+		ref := pendingRef{Ent: e.row.ID, ExtKey: rows[i].Key, Field: field, TargetEnt: target, TargetValue: external[rowKey(&rows[i], by)]}
+		if l := links[rows[i].Key]; l != nil {
+			ref.ExtKey = l.ExtKey
+		} else if !e.plan.SharedKey {
+			continue // a row of somebody else
+		}
+		refs = append(refs, ref)
+	}
+	for chunk := range slices.Chunk(refs, 1000) {
+		_, err := tx.NewInsert().Model(&chunk).On("CONFLICT (ent, ext_key, field) DO UPDATE").
+			Set("target_ent = EXCLUDED.target_ent, target_value = EXCLUDED.target_value").Exec(ctx)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // patch fills in up to a page of pending references and returns how many.
 func (e *entity) patch(ctx context.Context) (int, error) {
 	patched := 0
