@@ -20,7 +20,7 @@ import (
 const Select = "customers?%24select=No,Name,Street,City,PostCode,Country,Email,Phone,Balance,Blocked,RowVersion,ModifiedAt"
 
 // PageSize is how many rows a page has.
-const PageSize = 5000
+const PageSize = 1000
 
 // CommitRows is how many rows the floors that write commit at once, as kedge's
 // sync.commitRows.
