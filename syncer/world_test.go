@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,8 +45,10 @@ type source struct {
 	edit       func(e *kedge.Entity)                                // of the schema
 	epoch      string
 	unfiltered bool // leaves filters to the caller
-	requests   int
-	keyReads   int
+
+	mu       sync.Mutex // entities of a layer are read at once
+	requests int
+	keyReads int
 }
 
 func (s *source) Schema(ctx context.Context) (*kedge.Schema, error) {
@@ -62,6 +65,8 @@ func (s *source) Schema(ctx context.Context) (*kedge.Schema, error) {
 }
 
 func (s *source) ReadPage(ctx context.Context, req connectors.ReadRequest) (*connectors.Page, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.requests++
 	if s.pageSize > 0 {
 		req.Size = s.pageSize
@@ -82,6 +87,8 @@ func (s *source) ReadPage(ctx context.Context, req connectors.ReadRequest) (*con
 }
 
 func (s *source) ReadKeys(ctx context.Context, entity string, fields []string, keys []kedge.Key) ([]connectors.Found, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.keyReads += len(keys)
 	if s.keys != nil {
 		if err := s.keys(keys); err != nil {
