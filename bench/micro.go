@@ -20,7 +20,6 @@ type microInput struct {
 	url  string // of the service
 	dsn  string // of an empty sink
 	root string // of the module
-	rows int
 }
 
 var micros = map[string]func(microInput) (finding, error){

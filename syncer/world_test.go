@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -336,8 +335,6 @@ func (w *world) codes() map[string]int {
 	delete(codes, "summary")
 	return codes
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // normal returns a mapping in its canonical form.
 func normal(t testing.TB, yaml string) string {
