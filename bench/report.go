@@ -104,8 +104,19 @@ func (b *bench) writeResults(table string) error {
 	text := fmt.Sprintf("# Results\n\nWritten by `make bench`; [README.md](README.md) says what the rows mean.\n\n"+
 		"- commit %s, %s\n- %s, %d CPUs, %s/%s, %s\n- %s rows, %d pairs, medians\n\n%s",
 		bytes.TrimSpace(commit), time.Now().UTC().Format(time.DateOnly), processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(),
-		thousands(b.rows), b.pairs, table)
+		thousands(b.rows), b.pairs, loadAverage(), table)
 	return os.WriteFile(filepath.Join(b.root, "bench", "RESULTS.md"), []byte(text), 0o644)
+}
+
+// loadAverage tells whether the machine did other work too: these programs
+// alone keep it below 3.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	return first
 }
 
 // processor is the name of the CPU, where Linux tells it.
