@@ -102,7 +102,7 @@ func (b *bench) writeResults(table string) error {
 		commit = []byte("unknown")
 	}
 	text := fmt.Sprintf("# Results\n\nWritten by `make bench`; [README.md](README.md) says what the rows mean.\n\n"+
-		"- commit %s, %s\n- %s, %d CPUs, %s/%s, %s\n- %s rows, %d pairs, medians\n\n%s",
+		"- commit %s, %s\n- %s, %d CPUs, %s/%s, %s\n- %s rows, %d pairs, medians; load average at the end %s\n\n%s",
 		bytes.TrimSpace(commit), time.Now().UTC().Format(time.DateOnly), processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(),
 		thousands(b.rows), b.pairs, loadAverage(), table)
 	return os.WriteFile(filepath.Join(b.root, "bench", "RESULTS.md"), []byte(text), 0o644)
