@@ -37,10 +37,11 @@ type item struct {
 	local   *kedge.Record // the local row, where it was looked up
 	dst     kedge.Record  // mapped values; its Key is the local key, "" for one the local side makes
 	create  bool
-	stored  bool  // the local side took it
-	stale   bool  // came with the version that it was deleted with
-	takes   *link // of another record that gives the local one up
-	taken   bool  // another record of this batch takes the local one
+	stored  bool     // the local side took it
+	stale   bool     // came with the version that it was deleted with
+	takes   *link    // of another record that gives the local one up
+	taken   bool     // another record of this batch takes the local one
+	unknown []string // plan: lookups to records that are yet to be made
 	pending []pendingRef
 	fail    *failure
 	outcome Outcome // decided already, notSeen else

@@ -63,6 +63,23 @@ func TestFilterIsChanged(t *testing.T) {
 	})
 }
 
+// TestFilterIsTakenBack: a record that left by a change of the filter comes back
+// with the version that it had.
+func TestFilterIsTakenBack(t *testing.T) {
+	eachMapping(t, func(t *testing.T, w *world) {
+		w.source.unfiltered = true
+		yaml := w.mapping(mappings)
+		w.put("C1 Ann 1", "C2 Bob 20")
+		w.sync("all 2 new 2 updated 0 failed 0")
+		w.save(filtered(yaml, "Balance lt 10", "filterExit: delete"))
+		w.sync("all 2 new 0 updated 2 failed 0")
+		w.table("C1 Ann 1")
+		w.save(yaml)
+		w.sync("all 2 new 1 updated 1 failed 0")
+		w.table("C1 Ann 1", "C2 Bob 20")
+	})
+}
+
 // TestImportDeletesNothing, not even later.
 func TestImportDeletesNothing(t *testing.T) {
 	eachFiltered(t, "Balance lt 10", "filterExit: delete", func(t *testing.T, w *world) {

@@ -74,6 +74,7 @@ func (e *entity) addPlanned(found map[kedge.Key]targetRow, l *mapping.Lookup, wa
 		if l.By == nil && e.plan.SharedKey {
 			row, _ = e.localValue(k) // without it the value stays unknown
 		}
+		row.unknown = row.value.IsMissing()
 		found[k] = row
 	}
 }

@@ -170,6 +170,9 @@ func (e *entity) decision(it *item) Decision {
 	return d
 }
 
+// newRecord stands for the local key of a record that is yet to be made.
+const newRecord = "(new)"
+
 // diff compares the mapped values of an item with the local row.
 func (e *entity) diff(it *item) []Diff {
 	var changes []Diff
@@ -187,6 +190,13 @@ func (e *entity) diff(it *item) []Diff {
 		if from := it.local.Get(name); !kedge.Equal(from, v) {
 			changes = append(changes, Diff{Field: name, From: from.Any(), To: v.Any()})
 		}
+	}
+	for _, name := range it.unknown {
+		d := Diff{Field: name, To: newRecord}
+		if it.local != nil {
+			d.From = it.local.Get(name).Any()
+		}
+		changes = append(changes, d)
 	}
 	return changes
 }

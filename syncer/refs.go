@@ -80,6 +80,9 @@ func (e *entity) setLookup(it *item, l *mapping.Lookup, found map[kedge.Key]targ
 		it.fail = failReference(l, "ref_ambiguous", "more than one record matches the lookup")
 	case ok:
 		it.dst.Values[l.Local] = row.value
+		if row.unknown {
+			it.unknown = append(it.unknown, l.Field)
+		}
 	case l.Required:
 		it.fail = failReference(l, codeUnresolved, "the record that the lookup names is not here yet")
 	default:
@@ -93,10 +96,11 @@ func failReference(l *mapping.Lookup, code, text string) *failure {
 }
 
 // A targetRow is the local key of a record that a lookup names. In a plan, the
-// key of a record that is yet to be made may be missing.
+// key of a record that is yet to be made may be unknown.
 type targetRow struct {
-	value kedge.Value
-	many  bool
+	value   kedge.Value
+	many    bool
+	unknown bool
 }
 
 // targets returns the local keys of the records of a lookup's target that the

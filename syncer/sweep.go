@@ -295,5 +295,9 @@ func (e *entity) markLink(m mapped, reason kedge.Removal, now time.Time) *link {
 	if reason == kedge.LeftFilter && e.plan.Rules.Deletes.FilterExit == mapping.ExitKeep {
 		return nil
 	}
-	return &link{Ent: e.row.ID, ExtKey: m.ext, LocalKey: m.local, Status: deleting, Reason: reason.String(), Version: m.version, At: now}
+	l := &link{Ent: e.row.ID, ExtKey: m.ext, LocalKey: m.local, Status: deleting, Reason: reason.String(), At: now}
+	if reason == kedge.Deleted { // what left the filter may come back with the version it has
+		l.Version = m.version
+	}
+	return l
 }
