@@ -86,6 +86,9 @@ type Options struct {
 	// Once requests are sent at most once. Reads are repeated as ever, and a
 	// refused credential is still replaced once, for such a request did nothing.
 	SingleTry bool
+	// FailFast is for commands that a person waits for: a system that cannot
+	// be reached is not tried again. Bad answers are, as ever.
+	FailFast  bool
 	Cookies   bool         // keep cookies
 	UserAgent string       // "kedge/VERSION"; "" means "kedge"
 	Logger    *slog.Logger // nil discards

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"syscall"
 
 	"github.com/kedge-sync/kedge"
 )
@@ -35,6 +36,9 @@ type NetError struct {
 // Error never prints what came from the other side.
 func (e *NetError) Error() string {
 	head := e.Method + " " + e.Origin + ": "
+	if op, ok := errors.AsType[*net.OpError](e.Err); ok && op.Addr != nil && e.Phase == PhaseConnect && errors.Is(op, syscall.ECONNREFUSED) {
+		return head + "connection refused: nothing listens at " + op.Addr.String()
+	}
 	switch e.Phase {
 	case PhaseDNS, PhaseConnect, PhaseTLS, PhaseBlocked, PhaseRequest:
 		return head + e.Err.Error()
@@ -50,6 +54,11 @@ func (e *NetError) Error() string {
 // Unwrap returns the cause. Unlike e's, its text may hold what the other side
 // sent.
 func (e *NetError) Unwrap() error { return e.Err }
+
+// unreachable reports whether no connection could be made.
+func (e *NetError) unreachable() bool {
+	return e.Phase == PhaseDNS || e.Phase == PhaseConnect || e.Phase == PhaseTLS
+}
 
 var (
 	errFirstByte = errors.New("no first byte in time")

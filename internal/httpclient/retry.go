@@ -67,6 +67,9 @@ func (k *call) again() bool {
 }
 
 func (k *call) triesAllowed() int {
+	if e, ok := errors.AsType[*NetError](k.err); ok && k.client.opts.FailFast && e.unreachable() {
+		return 1
+	}
 	if dns, ok := errors.AsType[*net.DNSError](k.err); ok && dns.IsNotFound {
 		return maxUnknown
 	}

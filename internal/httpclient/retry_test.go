@@ -353,9 +353,7 @@ func TestReusedConnectionIsLost(t *testing.T) {
 
 // TestNothingSent: what cannot have been executed may be repeated.
 func TestNothingSent(t *testing.T) {
-	srv := httptest.NewServer(nil)
-	down := srv.URL
-	srv.Close()
+	down := closedPort(t)
 	for effect := range once + 1 {
 		c, clk := connect(t, down, nil)
 		err := c.Do(t.Context(), httpclient.Request{Op: "x", Method: "POST", URL: parse(t, down), Effect: effect}, nil)
@@ -364,6 +362,37 @@ func TestNothingSent(t *testing.T) {
 			t.Errorf("effect %d: %v after %d waits, want Transient after 5", effect, err, len(clk.slept))
 		}
 	}
+}
+
+// TestFailFast: a person who waits is told at once that nothing can be reached,
+// but a bad answer is still repeated.
+func TestFailFast(t *testing.T) {
+	n := 0
+	c, u, clk := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		n++
+		w.WriteHeader(http.StatusBadGateway)
+	}, func(o *httpclient.Options) { o.FailFast = true })
+	if err := c.Do(t.Context(), httpclient.Request{Op: "x", URL: u}, nil); kedge.KindOf(err) != kedge.Transient || n != 6 {
+		t.Errorf("a bad answer: %v after %d requests, want Transient after 6", err, n)
+	}
+	for name, down := range map[string]string{"refused": closedPort(t), "unknown host": "https://nothing.invalid"} {
+		c, clk = connect(t, down, func(o *httpclient.Options) { o.FailFast = true })
+		err := c.Do(t.Context(), httpclient.Request{Op: "x", URL: parse(t, down)}, nil)
+		if kedge.KindOf(err) != kedge.Transient || len(clk.slept) != 0 {
+			t.Errorf("%s: %v after %d waits, want Transient at once", name, err, len(clk.slept))
+		}
+		if want := "x: GET " + down + ": connection refused: nothing listens at " + down[len("http://"):]; name == "refused" && err.Error() != want {
+			t.Errorf("got %q, want %q", err, want)
+		}
+	}
+}
+
+// closedPort returns the URL of a server that was closed.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	srv := httptest.NewServer(nil)
+	srv.Close()
+	return srv.URL
 }
 
 func TestMalformedRequests(t *testing.T) {

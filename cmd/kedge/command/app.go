@@ -33,6 +33,7 @@ type app struct {
 	json       bool
 	noMigrate  bool
 	prompt     bool // a person may be asked to sign in
+	patient    bool // the command runs integrations: a system that is down may come back
 
 	cfg      *config.Config
 	store    *store.Store
@@ -191,7 +192,7 @@ func placed(cfg *config.Config, err error) error {
 // withEgress adds what the config says for all outgoing requests.
 func (a *app) withEgress(name string, o httpclient.Options) httpclient.Options {
 	e := a.cfg.Egress
-	o.Name, o.UserAgent, o.Logger = name, "kedge/"+Version, a.logger()
+	o.Name, o.UserAgent, o.Logger, o.FailFast = name, "kedge/"+Version, a.logger(), !a.patient
 	for _, n := range e.Allow {
 		if p, err := netip.ParsePrefix(n); err == nil { // checked when the config was read
 			o.Egress = append(o.Egress, p)

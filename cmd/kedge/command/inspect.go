@@ -343,6 +343,7 @@ func (a *app) quarantineRetry() *cobra.Command {
 			if all == (len(args) > 0) {
 				return usagef("give ids or --all")
 			}
+			a.patient = true
 			s, err := a.sync(cmd.Context())
 			if err != nil {
 				return err

@@ -96,7 +96,7 @@ func (a *app) names(ctx context.Context, args []string, all bool) ([]string, err
 
 // runAll runs integrations one after the other and shows how they ended.
 func (a *app) runAll(cmd *cobra.Command, names []string, req syncer.Request) error {
-	a.progress = newProgress(os.Stderr)
+	a.progress, a.patient = newProgress(os.Stderr), true
 	s, err := a.sync(cmd.Context())
 	if err != nil {
 		return err
