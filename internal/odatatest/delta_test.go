@@ -234,6 +234,30 @@ func TestExpire(t *testing.T) {
 	}
 }
 
+// A service that was started anew has another history: it must not say that
+// nothing has changed. Links that only count keys stay good.
+func TestLinksOfAnEarlierProcess(t *testing.T) {
+	_, url := newThings(t, 3, Options{})
+	size := []string{"Prefer", "odata.maxpagesize=1"}
+	links := map[string]string{
+		"delta link":                  start(t, url, ""),
+		"next link of a tracked read": getPage(t, url+"things", "Prefer", track+",odata.maxpagesize=1").Next,
+		"next link of a read":         getPage(t, url+"things", size...).Next,
+	}
+	for _, quirks := range [][]string{nil, {DeltaForgets}} {
+		_, later := newThings(t, 3, Options{Quirks: quirks})
+		for name, link := range links {
+			want := http.StatusGone
+			if name == "next link of a read" || quirks != nil {
+				want = http.StatusOK
+			}
+			if r := get(t, strings.Replace(link, url, later, 1)); r.status != want {
+				t.Errorf("%s, quirks %v: status %d, want %d: %s", name, quirks, r.status, want, r.raw)
+			}
+		}
+	}
+}
+
 // Versions and times are given when a transaction begins, deltas go by when
 // it ends.
 func TestHold(t *testing.T) {

@@ -3,6 +3,7 @@ package odatatest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -94,8 +95,9 @@ type Service struct {
 	companies []company
 	// companyTable is the set "companies", or nil; it is in no company.
 	companyTable *table
-	seq          int64 // of the last commit
-	epoch        int64 // of the tokens that are still known
+	seq          int64  // of the last commit
+	epoch        int64  // of the tokens that are still known
+	history      uint32 // names what seq counts, in tokens
 
 	faults   *faults
 	requests requestLog
@@ -110,7 +112,7 @@ func New(o Options) *Service {
 		panic(err)
 	}
 	o = o.withDefaults()
-	s := &Service{opts: o, root: "/", ns: "Sample", quirks: make(map[string]bool)}
+	s := &Service{opts: o, root: "/", ns: "Sample", history: rand.Uint32(), quirks: make(map[string]bool)}
 	for _, q := range o.Quirks {
 		s.quirks[q] = true
 	}

@@ -13,6 +13,7 @@ import (
 // that the link repeats.
 type token struct {
 	Set   string    `json:"s"`
+	Of    uint32    `json:"of"`          // the service's history; another process has another
 	Size  int       `json:"n,omitempty"` // of pages
 	Page  int       `json:"p,omitempty"` // number of the page, from 0
 	Left  *int      `json:"l,omitempty"` // rows that $top still allows
@@ -47,6 +48,9 @@ func (s *Service) parseToken(opts map[string]string, name string, t *table) (*to
 	}
 	if err != nil || tok.Set != t.ent.Name {
 		return nil, badRequest("%s is malformed.", name)
+	}
+	if tok.Of != s.history && (tok.Track || name == "$deltatoken") && !s.quirk(DeltaForgets) {
+		return nil, gone()
 	}
 	if len(tok.After) > 0 && name == "$deltatoken" {
 		return nil, badRequest("%s is malformed.", name)
@@ -83,6 +87,7 @@ func (s *Service) link(rq *request, q *query, t *table, name string, tok *token)
 		sep = '&'
 	}
 	b.WriteByte(sep)
+	tok.Of = s.history
 	b.WriteString(name + "=" + tok.String())
 	return b.String()
 }
