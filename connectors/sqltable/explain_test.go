@@ -6,9 +6,41 @@ import (
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors/filter"
+	"github.com/kedge-sync/kedge/connectors/filter/filtertest"
+	"github.com/kedge-sync/kedge/connectors/sqltable"
 	"github.com/kedge-sync/kedge/internal/store"
 	"github.com/kedge-sync/kedge/internal/store/storetest"
 )
+
+// A condition for a table that is not there yet is the one that it will be read
+// with.
+func TestFilterSQL(t *testing.T) {
+	f, err := filtertest.Load("../../testdata/filters/all-types.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		d := open(t, s, "")
+		create(t, d, f.Entity)
+		for i := range f.Cases {
+			expr, err := filter.Parse(f.Cases[i].Filter)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bound, err := expr.Bind(&f.Entity, f.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, wantExact, err := d.ExplainFilter(t.Context(), f.Entity.Name, bound)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, exact := sqltable.FilterSQL(s.Engine(), &f.Entity, bound); got != want[0] || exact != wantExact {
+				t.Errorf("%s: got %q, exact %v; the table is read with %q, %v", expr, got.Text, exact, want[0].Text, wantExact)
+			}
+		}
+	})
+}
 
 func TestExplainFilter(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {

@@ -1,8 +1,10 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +13,8 @@ import (
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors"
 	"github.com/kedge-sync/kedge/connectors/filter"
+	"github.com/kedge-sync/kedge/connectors/sqltable"
+	"github.com/kedge-sync/kedge/internal/store"
 )
 
 // An explanation says who evaluates which part of a filter.
@@ -19,6 +23,7 @@ type explanation struct {
 	Fields []string                     `json:"fields"`
 	Remote []connectors.FilterRendering `json:"remote"`
 	Exact  bool                         `json:"exact"`
+	SQL    []connectors.FilterRendering `json:"sql"` // of tables with the same columns
 	Local  string                       `json:"local,omitempty"`
 	Note   string                       `json:"note,omitempty"`
 }
@@ -27,7 +32,7 @@ func (a *app) filterCommand() *cobra.Command {
 	var connection, entity string
 	explain := &cobra.Command{
 		Use: "explain EXPRESSION", Short: "Show what of a filter the system evaluates, and what kedge does", Args: cobra.ExactArgs(1),
-		Long:    "Parses a filter, checks it against the fields of an entity, and shows the part that is sent to the system in its own language. kedge tests every record again where the system gets less than the whole filter.",
+		Long:    "Parses a filter, checks it against the fields of an entity, and shows the part that is sent to the system in its own language. kedge tests every record again where the system gets less than the whole filter. The conditions for SQLite and PostgreSQL are those for tables that \"kedge map tables\" would make of the entity; values are shown as placeholders.",
 		Example: examples(`kedge filter explain --connection crm --entity customers "Blocked eq false and startswith(Name,'A')"`),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if connection == "" || entity == "" {
@@ -38,15 +43,18 @@ func (a *app) filterCommand() *cobra.Command {
 				return err
 			}
 			return a.print(cmd.OutOrStdout(), ex, func(w io.Writer) {
-				fmt.Fprintf(w, "filter  %s\nfields  %s\n", ex.Filter, strings.Join(ex.Fields, ", "))
+				fmt.Fprintf(w, "filter    %s\nfields    %s\n", ex.Filter, strings.Join(ex.Fields, ", "))
 				for _, r := range ex.Remote {
-					fmt.Fprintf(w, "%-7s %s\n", r.Language, r.Text)
+					fmt.Fprintf(w, "%-9s %s\n", r.Language, cmp.Or(r.Text, "nothing is sent"))
 				}
 				if ex.Local != "" {
-					fmt.Fprintf(w, "kedge   %s\n", ex.Local)
+					fmt.Fprintf(w, "kedge     %s\n", ex.Local)
+				}
+				for _, r := range ex.SQL {
+					fmt.Fprintf(w, "%-9s %s\n", r.Language, r.Text)
 				}
 				if ex.Note != "" {
-					fmt.Fprintf(w, "note    %s\n", ex.Note)
+					fmt.Fprintf(w, "note      %s\n", ex.Note)
 				}
 			})
 		},
@@ -87,6 +95,11 @@ func (a *app) explain(cmd *cobra.Command, connection, entity, src string) (*expl
 		ex.Remote, ex.Exact, err = explainer.ExplainFilter(ctx, ent.Name, bound)
 		if err != nil && kedge.KindOf(err) != kedge.Unsupported {
 			return nil, err
+		}
+	}
+	for _, engine := range []store.Engine{store.SQLite, store.Postgres} {
+		if text, _ := sqltable.FilterSQL(engine, ent, bound); !slices.ContainsFunc(ex.Remote, func(r connectors.FilterRendering) bool { return r.Language == text.Language }) {
+			ex.SQL = append(ex.SQL, text)
 		}
 	}
 	if !ex.Exact {
