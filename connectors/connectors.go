@@ -176,6 +176,24 @@ type SchemaStep struct {
 	Text   string
 }
 
+// A Preparer knows from its config what a run may add by itself, before it
+// stores anything.
+type Preparer interface {
+	SchemaEditor
+	// Prepare sorts what is missing for want. It has no effect; give Allowed to
+	// ApplySchema.
+	Prepare(ctx context.Context, want []kedge.Entity) (Preparation, error)
+}
+
+// A Preparation is what a [Preparer] found missing. Entities that may not be
+// made are not in it: a check of the mapping finds them.
+type Preparation struct {
+	Allowed []SchemaStep            // a run does these
+	After   []kedge.Entity          // the entities of Allowed, as they will be
+	Ignored []SchemaStep            // a run leaves these fields out
+	Refused map[string]*kedge.Error // by entity: why it cannot run, with what a person can do
+}
+
 // A State says what became of a [kedge.Change].
 type State uint8
 

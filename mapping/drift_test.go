@@ -108,3 +108,24 @@ func TestDriftWithoutPast(t *testing.T) {
 		}
 	}
 }
+
+func TestWithoutLocal(t *testing.T) {
+	m, _, _ := mappingFor(t, checkExternal, checkLocal, `    key: [{external: Id, local: id}]
+    alternateKeys: [[{external: Email, local: email}, {external: Name, local: name}], [{external: Name, local: name}]]
+    fields: [{external: Name, local: name}, {external: Email, local: email}]
+`)
+	out, left := WithoutLocal(m, "a", "email")
+	e := out.Entities[0]
+	if len(left) != 1 || left[0].Code != FieldSuspended || left[0].Side != SideLocal || !e.Fields[1].Disabled || e.Fields[0].Disabled || len(e.AlternateKeys) != 1 {
+		t.Errorf("left out %+v, entity %+v; want email and its alternate key gone", left, e)
+	}
+	if m.Entities[0].Fields[1].Disabled || len(m.Entities[0].AlternateKeys) != 2 {
+		t.Error("the mapping itself was changed")
+	}
+	if _, left := WithoutLocal(m, "a", "id"); len(left) > 0 {
+		t.Errorf("left out %+v, want nothing: a key is needed", left)
+	}
+	if _, left := WithoutLocal(m, "other", "email"); len(left) > 0 {
+		t.Errorf("left out %+v of another entity", left)
+	}
+}

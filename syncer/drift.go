@@ -38,10 +38,8 @@ func (r *run) compile(ctx context.Context, i *Integration) error {
 		return err
 	}
 	drifted := mapping.Drift(m, was, is)
-	for _, f := range drifted.Findings {
-		if err := r.event(ctx, f.Entity, string(f.Severity), string(f.Code), f.Message, ""); err != nil {
-			return err
-		}
+	if err := r.logFindings(ctx, drifted.Findings); err != nil {
+		return err
 	}
 	if drifted.Adopted != nil && i.Source == "" && !r.planning() {
 		adopted := *i
@@ -52,14 +50,37 @@ func (r *run) compile(ctx context.Context, i *Integration) error {
 		}
 		r.revision = saved.Revision
 	}
-	plan, err := mapping.Compile(drifted.Mapping, is.External, is.Local, r.s.now())
+	ready, err := prepare(ctx, r.loc, drifted.Mapping, is)
+	if err != nil {
+		return fmt.Errorf("connection %q: %w", i.Local, err)
+	}
+	if err := r.logFindings(ctx, ready.ignored); err != nil {
+		return err
+	}
+	if is.Local, err = r.prepareTables(ctx, i.Local, ready, is.Local); err != nil {
+		return err
+	}
+	m = ready.mapping
+	plan, err := mapping.Compile(m, is.External, is.Local, r.s.now())
 	if err != nil {
 		return err
 	}
-	findings := append(drifted.Findings, r.unsupported(drifted.Mapping)...)
-	r.plan = plan.Hold(append(findings, unmappedTargets(drifted.Mapping, is.External)...))
-	r.idle, err = idlePlans(drifted.Mapping, is, r.s.now())
+	findings := append(drifted.Findings, r.unsupported(m)...)
+	r.plan = plan.Hold(append(findings, unmappedTargets(m, is.External)...)).Hold(ready.refused)
+	for _, f := range ready.refused { // it says more than what the check of the mapping found
+		r.plan.Held[f.Entity] = append([]mapping.Finding{f}, r.plan.Held[f.Entity]...)
+	}
+	r.idle, err = idlePlans(m, is, r.s.now())
 	return err
+}
+
+func (r *run) logFindings(ctx context.Context, findings []mapping.Finding) error {
+	for _, f := range findings {
+		if err := r.event(ctx, f.Entity, string(f.Severity), string(f.Code), f.Message, ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // idlePlans compiles the entities that are disabled and runs.

@@ -122,25 +122,31 @@ func (s *Syncer) Delete(ctx context.Context, name string) error {
 	})
 }
 
-// Check compares the mapping of an integration with the live schemas.
+// Check compares the mapping of an integration with the live schemas. Tables
+// and columns that a run may make are taken as made.
 func (s *Syncer) Check(ctx context.Context, i *Integration) ([]mapping.Finding, error) {
-	m, ext, loc, err := s.live(ctx, i)
+	m, err := i.Parse()
 	if err != nil {
 		return nil, err
 	}
-	return mapping.Check(m, ext, loc), nil
-}
-
-// live returns the parsed mapping and the schemas of both sides.
-func (s *Syncer) live(ctx context.Context, i *Integration) (m *mapping.Mapping, ext, loc *kedge.Schema, err error) {
-	if m, err = i.Parse(); err != nil {
-		return nil, nil, nil, err
+	ext, err := s.SchemaOf(ctx, i.External, i.Name)
+	if err != nil {
+		return nil, err
 	}
-	if ext, err = s.SchemaOf(ctx, i.External, i.Name); err != nil {
-		return nil, nil, nil, err
+	conn, err := s.opts.Connect(ctx, i.Local, i.Name)
+	if err != nil {
+		return nil, err
 	}
-	loc, err = s.SchemaOf(ctx, i.Local, i.Name)
-	return m, ext, loc, err
+	defer conn.Close()
+	loc, err := readSchema(ctx, i.Local, conn)
+	if err != nil {
+		return nil, err
+	}
+	p, err := prepare(ctx, conn, m, mapping.Schemas{External: ext, Local: loc})
+	if err != nil {
+		return nil, fmt.Errorf("connection %q: %w", i.Local, err)
+	}
+	return append(p.ignored, mapping.Check(p.mapping, ext, p.local)...), nil
 }
 
 // SchemaOf reads the live schema of a connection.
@@ -171,14 +177,19 @@ func (s *Syncer) Anchors(ctx context.Context, integration string) ([]*Anchor, er
 	return rows, q.Scan(ctx)
 }
 
+// restartAnchor makes the next read of an entity a full one.
+func restartAnchor(tx bun.IDB, integration, entity string) *bun.UpdateQuery {
+	return tx.NewUpdate().Model((*Anchor)(nil)).
+		Set("phase = ?, anchor = '', page_token = '', clean = ?, acked = ?", phaseSnapshot, false, true).
+		Where("integration = ? AND entity = ?", integration, entity)
+}
+
 // ResetAnchor makes the next run of one entity read everything again. No
 // record is deleted or forgotten by it.
 func (s *Syncer) ResetAnchor(ctx context.Context, integration, entity, by string) error {
 	return s.withLease(ctx, integration, func(ctx context.Context, r *run) error {
 		return r.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-			res, err := tx.NewUpdate().Model((*Anchor)(nil)).
-				Set("phase = ?, anchor = '', page_token = '', clean = ?, acked = ?", phaseSnapshot, false, true).
-				Where("integration = ? AND entity = ?", integration, entity).Exec(ctx)
+			res, err := restartAnchor(tx, integration, entity).Exec(ctx)
 			if err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors"
@@ -14,7 +15,7 @@ import (
 type Decision struct {
 	Entity    string    `json:"entity"`
 	Direction Direction `json:"direction"`
-	Action    string    `json:"action"` // create, update, delete, unchanged, quarantine, duplicate, filtered
+	Action    string    `json:"action"` // create, update, delete, unchanged, quarantine, duplicate, filtered; of entities: schema, held
 	ExtKey    kedge.Key `json:"externalKey"`
 	LocalKey  kedge.Key `json:"localKey,omitempty"`
 	Changes   []Diff    `json:"changes,omitempty"`
@@ -68,6 +69,16 @@ func (r *run) preview(ctx context.Context) error {
 		return err
 	}
 	defer r.close()
+	for _, step := range r.missing {
+		if err := r.emit(Decision{Entity: step.Entity, Direction: Download, Action: "schema", Reason: step.Text}); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(mapKeys(r.held())) {
+		if err := r.emit(Decision{Entity: name, Direction: Download, Action: "held", Reason: r.held()[name]}); err != nil {
+			return err
+		}
+	}
 	for _, e := range r.ordered() {
 		if err := e.download(ctx); err != nil {
 			return e.failPreview(err)

@@ -41,6 +41,7 @@ type run struct {
 	entities map[string]*entity
 	idle     map[string]*mapping.EntityPlan // of disabled entities, for lookups to their records
 	emit     func(Decision) error           // plan: takes what would be done
+	missing  []connectors.SchemaStep        // plan: what the run would make first
 	final    bool                           // plan: no record is tried again
 	ended    bool                           // its context ended before the work was done
 	meter    meter

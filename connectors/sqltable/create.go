@@ -2,7 +2,6 @@ package sqltable
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -108,40 +107,6 @@ func (d *Driver) ApplySchema(ctx context.Context, steps []connectors.SchemaStep)
 	})
 }
 
-// Prepare makes the tables ready for a run over want, as the config says:
-// tables are made where create is set; missing columns are added under
-// "extend", left out under "ignore" and stop the run with the plan under
-// "refuse". It returns the steps that it took.
-func (d *Driver) Prepare(ctx context.Context, want []kedge.Entity) ([]connectors.SchemaStep, error) {
-	steps, err := d.PlanSchema(ctx, want)
-	if err != nil {
-		return nil, err
-	}
-	made := map[string]bool{} // entities whose table is made
-	for _, s := range steps {
-		made[s.Entity] = made[s.Entity] || s.Field == "" && strings.HasPrefix(s.Text, "CREATE TABLE")
-	}
-	var do []connectors.SchemaStep
-	var refused []string
-	for _, s := range steps {
-		policy := "refuse"
-		if cfg := d.cfg.Entities[s.Entity]; cfg != nil && cfg.OnMissingColumn != "" {
-			policy = cfg.OnMissingColumn
-		}
-		switch {
-		case made[s.Entity], policy == "extend":
-			do = append(do, s)
-		case policy == "refuse":
-			refused = append(refused, s.Text+";")
-		}
-	}
-	if len(refused) > 0 {
-		return nil, &kedge.Error{Op: "sqltable.Prepare", Kind: kedge.Invalid,
-			Err: fmt.Errorf("columns or indexes are missing; run this, or set onMissingColumn: extend:\n%s", strings.Join(refused, "\n"))}
-	}
-	return do, d.ApplySchema(ctx, do)
-}
-
 // A planner finds what is missing for one entity.
 type planner struct {
 	engine store.Engine
@@ -171,15 +136,20 @@ func (p *planner) step(field, text string) {
 	p.steps = append(p.steps, connectors.SchemaStep{Entity: p.want.Name, Field: field, Text: text})
 }
 
-func (p *planner) create() error {
-	fields, key := p.want.Fields, p.want.Key
-	if len(key) == 0 {
-		id := idField
-		for p.want.Field(id.Name) != nil {
-			id.Name = "kedge_" + id.Name
-		}
-		fields, key = append([]kedge.Field{id}, fields...), []string{id.Name}
+// columns returns the fields of a table to make, and its primary key.
+func (p *planner) columns() ([]kedge.Field, []string) {
+	if len(p.want.Key) > 0 {
+		return p.want.Fields, p.want.Key
 	}
+	id := idField
+	for p.want.Field(id.Name) != nil {
+		id.Name = "kedge_" + id.Name
+	}
+	return append([]kedge.Field{id}, p.want.Fields...), []string{id.Name}
+}
+
+func (p *planner) create() error {
+	fields, key := p.columns()
 	lines := make([]string, 0, len(fields)+1)
 	for i := range fields {
 		f := fields[i]

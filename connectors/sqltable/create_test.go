@@ -94,32 +94,6 @@ CREATE INDEX IF NOT EXISTS "customer_contact_f1098002" ON "customer" ("contact")
 	})
 }
 
-func TestMissingColumns(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		create(t, open(t, s, ""), customer)
-		wider := customer
-		wider.Fields = append(slices.Clone(customer.Fields), kedge.Field{Name: "phone", Type: kedge.TypeString})
-		for _, tt := range []struct {
-			policy string
-			has    bool
-			kind   kedge.Kind
-		}{{"ignore", false, 0}, {"refuse", false, kedge.Invalid}, {"extend", true, 0}, {"refuse", true, 0}} {
-			d := open(t, s, `, "entities": {"customer": {"onMissingColumn": "`+tt.policy+`"}}`)
-			_, err := d.Prepare(t.Context(), []kedge.Entity{wider})
-			if (err != nil) != (tt.kind != 0) || err != nil && (kedge.KindOf(err) != tt.kind || !strings.Contains(err.Error(), `ADD COLUMN "phone"`)) {
-				t.Errorf("%s: got %v, want kind %v with the plan", tt.policy, err, tt.kind)
-			}
-			schema, err := d.Schema(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := schema.Entity("customer").Field("phone") != nil; got != tt.has {
-				t.Errorf("%s: has the column: got %v, want %v", tt.policy, got, tt.has)
-			}
-		}
-	})
-}
-
 func TestPlanRefuses(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		create(t, open(t, s, ""), customer)

@@ -280,13 +280,20 @@ func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 	return a.print(cmd.OutOrStdout(), shown, func(w io.Writer) {
 		g := newGrid(w, "ENTITY", "ACTION", "EXTERNAL", "LOCAL", "CHANGES")
 		for _, d := range shown {
-			g.row(d.Entity, d.Action, d.ExtKey, d.LocalKey, changesText(d))
+			switch d.Action {
+			case "schema":
+				fmt.Fprintln(w, "would be made first: "+d.Reason+";")
+			case "held":
+				fmt.Fprintln(w, d.Entity+" would be held: "+d.Reason)
+			default:
+				g.row(d.Entity, d.Action, d.ExtKey, d.LocalKey, changesText(d))
+			}
 		}
 		g.end()
 		if total > len(shown) {
 			fmt.Fprintf(w, "… and %d more; --limit 0 shows all\n", total-len(shown))
 		}
-		for _, action := range []string{"create", "update", "delete", "unchanged", "filtered", "duplicate", "quarantine"} {
+		for _, action := range []string{"create", "update", "delete", "unchanged", "filtered", "duplicate", "quarantine", "held"} {
 			if counts[action] > 0 {
 				fmt.Fprintf(w, "%s: %d\n", action, counts[action])
 			}
@@ -304,10 +311,17 @@ func changesText(d syncer.Decision) string {
 			text += ", "
 		}
 		if d.Action == "create" {
-			text += fmt.Sprintf("%s=%v", c.Field, c.To)
+			text += fmt.Sprintf("%s=%v", c.Field, orNull(c.To))
 		} else {
-			text += fmt.Sprintf("%s: %v → %v", c.Field, c.From, c.To)
+			text += fmt.Sprintf("%s: %v → %v", c.Field, orNull(c.From), orNull(c.To))
 		}
 	}
 	return text
+}
+
+func orNull(v any) any {
+	if v == nil {
+		return "null"
+	}
+	return v
 }
