@@ -87,7 +87,7 @@ func (d *Driver) ApplySchema(ctx context.Context, steps []connectors.SchemaStep)
 	defer d.forget()
 	return s.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		conn := tx.Conn().Conn
-		tables, _, err := catalog.Source{Engine: s.Engine(), Schemas: d.cfg.Schemas}.Load(ctx, conn)
+		tables, _, err := d.tables(ctx, conn, s.Engine())
 		if err != nil {
 			return err
 		}

@@ -94,7 +94,7 @@ func (d *Driver) Schema(ctx context.Context) (*kedge.Schema, error) {
 
 // load reads the catalog through q and remembers the answer.
 func (d *Driver) load(ctx context.Context, q catalog.Querier, engine store.Engine) (map[string]*entity, []string, error) {
-	tables, notices, err := catalog.Source{Engine: engine, Schemas: d.cfg.Schemas}.Load(ctx, q)
+	tables, notices, err := d.tables(ctx, q, engine)
 	if err != nil {
 		return nil, nil, err
 	}

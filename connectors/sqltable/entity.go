@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/kedge-sync/kedge"
@@ -36,16 +35,6 @@ type column struct {
 	ref string
 }
 
-// Tables of kedge itself are hidden, but for these, which are shown read-only.
-var (
-	controlPrefixes = []string{"integration_", "connector_", "kedge_", "webhook_", "ingest_", "incoming_", "dsr_", "push_"}
-	shownTables     = []string{"integration_log", "integration_syncanchor", "integration_transaction"}
-)
-
-func isControl(table string) bool {
-	return slices.ContainsFunc(controlPrefixes, func(p string) bool { return strings.HasPrefix(table, p) })
-}
-
 // describe makes entities of the tables that the config names, or of all.
 func (d *Driver) describe(engine store.Engine, tables []*catalog.Table) (map[string]*entity, []string, error) {
 	names := map[[2]string]string{} // entity by schema and table
@@ -55,7 +44,7 @@ func (d *Driver) describe(engine store.Engine, tables []*catalog.Table) (map[str
 	}
 	if d.cfg.Entities == nil {
 		for _, t := range tables {
-			if isControl(t.Name) && !slices.Contains(shownTables, t.Name) {
+			if d.own == nil && isControl(t.Name) {
 				continue
 			}
 			name := t.Name
