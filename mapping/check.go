@@ -48,11 +48,35 @@ func (d *draft) checkEntities() bool {
 		d.fail(LocalEntityMissing, SideLocal, "", fix, "the local system has no entity %s", e.Local)
 	}
 	if len(d.findings) > before {
+		d.missingFields()
 		return false
 	}
 	d.checkVersion()
 	d.checkSupported()
 	return true
+}
+
+// missingFields finds the fields that are not there on the one side that can be
+// looked at, so that a missing entity does not hide them.
+func (d *draft) missingFields() {
+	switch {
+	case d.ext != nil && d.loc == nil:
+		for _, name := range d.rules.usedExternal() {
+			if slices.ContainsFunc(d.rules.Key, func(p KeyPair) bool { return p.External == name }) {
+				d.externalKey(name)
+			} else {
+				d.externalField(name)
+			}
+		}
+	case d.ext == nil && d.loc != nil:
+		for _, name := range d.rules.usedLocal() {
+			if slices.ContainsFunc(d.rules.Key, func(p KeyPair) bool { return p.Local == name }) {
+				d.localKey(name)
+			} else {
+				d.localField(name)
+			}
+		}
+	}
 }
 
 func entityNames(s *kedge.Schema) []string {

@@ -115,6 +115,22 @@ func TestCheckEntities(t *testing.T) {
 	}
 }
 
+// TestCheckOneSide: a missing entity does not hide what else is missing.
+func TestCheckOneSide(t *testing.T) {
+	m, ext, loc := mappingFor(t, checkExternal, checkLocal, `  - {external: A, local: gone, name: one, key: [{external: Nr, local: nr}], fields: [{external: Nmae, local: x}, {external: Name, local: y}]}
+  - {external: Gone, local: a, name: two, key: [{external: Nr, local: nr}], fields: [{external: x, local: nmae}, {external: y, local: name}]}
+`)
+	got := map[string][]string{}
+	for _, f := range Check(m, ext, loc) {
+		got[f.Entity] = append(got[f.Entity], string(f.Code)+" "+f.Field)
+	}
+	want := map[string][]string{"one": {"local_entity_missing ", "key_missing Nr", "external_field_missing Nmae"},
+		"two": {"external_entity_missing ", "key_missing nr", "local_field_missing nmae"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Check (-want +got):\n%s", diff)
+	}
+}
+
 func TestCleanUp(t *testing.T) {
 	m, ext, loc := mappingFor(t, checkExternal, checkLocal, `    key: [{external: OldId, local: id}]
     alternateKeys: [[{external: OldMail, local: email}], [{external: Email, local: email}]]

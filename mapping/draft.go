@@ -105,16 +105,23 @@ func fieldNames(e *kedge.Entity) []string {
 // key checks the key pairs and gives them the first positions.
 func (d *draft) key() {
 	for _, p := range d.rules.Key {
-		ext, loc := d.ext.Field(p.External), d.loc.Field(p.Local)
-		if ext == nil {
-			d.fail(KeyMissing, SideExternal, p.External, candidate(d.ext, "external"), "key field %s is not in %s", p.External, d.ext.Name)
-		}
-		if loc == nil {
-			d.fail(KeyMissing, SideLocal, p.Local, candidate(d.loc, "local"), "key field %s is not in %s", p.Local, d.loc.Name)
-		}
+		d.externalKey(p.External)
+		d.localKey(p.Local)
 		d.plan.Key = append(d.plan.Key, Pair{d.external.at(p.External), d.local.at(p.Local)})
 	}
 	d.checkUnique()
+}
+
+func (d *draft) externalKey(name string) {
+	if d.ext.Field(name) == nil {
+		d.fail(KeyMissing, SideExternal, name, candidate(d.ext, "external"), "key field %s is not in %s", name, d.ext.Name)
+	}
+}
+
+func (d *draft) localKey(name string) {
+	if d.loc.Field(name) == nil {
+		d.fail(KeyMissing, SideLocal, name, candidate(d.loc, "local"), "key field %s is not in %s", name, d.loc.Name)
+	}
 }
 
 // candidate names a key that could take the place of a missing one.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"net/url"
 	"os"
@@ -131,19 +132,40 @@ func (a *app) sync(ctx context.Context) (*syncer.Syncer, error) {
 	return a.syncer, a.importMappings(ctx)
 }
 
+// mappingErrors says what is wrong with the mappings of the config, by
+// integration.
+type mappingErrors map[string]error
+
+// Error returns a line per integration.
+func (m mappingErrors) Error() string {
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		lines = append(lines, m[name].Error())
+	}
+	return strings.Join(lines, "\n")
+}
+
 // importMappings stores the mappings that the config names, where they changed.
 func (a *app) importMappings(ctx context.Context) error {
+	wrong := mappingErrors{}
 	for _, in := range a.cfg.Integrations {
 		src, err := os.ReadFile(in.Mapping)
 		if err != nil {
-			return usagef("integration %s: mapping: %v", in.Name, err)
+			wrong[in.Name] = usagef("integration %s: mapping: %v", in.Name, err)
+			continue
 		}
 		_, err = a.syncer.Save(ctx, syncer.Integration{
 			Name: in.Name, External: in.External, Local: in.Local, Source: in.Mapping, YAML: string(src), Author: "config",
 		})
-		if err != nil {
-			return usage(err)
+		if err != nil && kedge.KindOf(err) != kedge.Invalid {
+			return err
 		}
+		if err != nil {
+			wrong[in.Name] = usage(err)
+		}
+	}
+	if len(wrong) > 0 {
+		return usage(wrong)
 	}
 	return nil
 }
