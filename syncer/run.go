@@ -336,7 +336,8 @@ func (r *run) results() []EntityResult {
 		case e.err != nil && r.ended && canceled(e.err):
 			res.State = Cancelled
 		case e.err != nil:
-			res.State, res.Error, res.Kind = Failed, e.err.Error(), kedge.KindOf(e.err).String()
+			err := store.Error("", "", e.err) // which hides the values that a database may tell
+			res.State, res.Error, res.Kind = Failed, err.Error(), kedge.KindOf(err).String()
 		case e.state == Stopped:
 			res.State, res.Error = Stopped, e.confirm
 		case e.counts.Failed() > 0:
