@@ -32,6 +32,7 @@ type odataWorld struct {
 	*world
 	service *odatatest.Service
 	options map[string]any // of the connection
+	page    int            // rows of a page
 	hook    func(point string)
 
 	mu    sync.Mutex
@@ -59,14 +60,21 @@ var items = kedge.Entity{Name: "items", Key: []string{"id"}, Fields: []kedge.Fie
 	{Name: "at", Type: kedge.TypeTime, Nullable: true},
 }}
 
+// newODataWorld has 60 items, in small pages and commits.
 func newODataWorld(t testing.TB, s *store.Store, o odatatest.Options, options map[string]any) *odataWorld {
 	t.Helper()
 	o.Entities = []kedge.Entity{items}
-	w := &odataWorld{service: odatatest.New(o), clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	w := openODataWorld(t, s, o, options, 10, 20)
 	for i := range 60 {
-		w.service.Put("items", itemRow(i, 0))
+		w.check(w.service.Put("items", itemRow(i, 0)))
 	}
-	w.options = map[string]any{"url": w.service.Start(t), "pageSize": 10}
+	return w
+}
+
+func openODataWorld(t testing.TB, s *store.Store, o odatatest.Options, options map[string]any, page, commit int) *odataWorld {
+	t.Helper()
+	w := &odataWorld{service: odatatest.New(o), page: page, clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	w.options = map[string]any{"url": w.service.Start(t), "pageSize": page}
 	maps.Copy(w.options, options)
 	w.world = &world{t: t, store: s, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	w.syncer = syncer.New(syncer.Options{
@@ -78,7 +86,7 @@ func newODataWorld(t testing.TB, s *store.Store, o odatatest.Options, options ma
 			return w.connect()
 		},
 		OwnDatabase: func(name string) bool { return name == "local" },
-		Limits:      syncer.Limits{CommitRows: 20},
+		Limits:      syncer.Limits{CommitRows: commit},
 		Now:         func() time.Time { return w.now },
 		Hook: func(point string) {
 			if w.hook != nil {
@@ -108,7 +116,7 @@ func (w *odataWorld) connect() (*connectors.Conn, error) {
 		}
 		return httpclient.New(o)
 	}})
-	return connectors.New(d, &connectors.Options{PageSize: 10}), err
+	return connectors.New(d, &connectors.Options{PageSize: w.page}), err
 }
 
 func (w *odataWorld) httpNow() time.Time {
