@@ -261,7 +261,7 @@ func ParseText(t Type, text string) (Value, error) {
 		}
 	case TypeDecimal:
 		if ValidDecimal(text) {
-			return Decimal(text), nil
+			return Value{typ: TypeDecimal, s: text}, nil
 		}
 	case TypeString:
 		return String(text), nil

@@ -63,16 +63,16 @@ func rowContext(url string) (set, kind string) {
 // endDelta adds a row of the answer to a delta link (JSON Format 4.0, 14 and
 // 4.01, 15): a changed row, a deletion in one of its forms, or a link.
 func (d *decoder) endDelta() {
-	set, kind := rowContext(d.controls[context])
+	set, kind := rowContext(d.said(context))
 	switch {
 	case kind == "$link" || kind == "$deletedLink":
 		d.endLink(set)
 	case set != "" && set != d.plan.spec.Set:
 		d.skipRow()
 	case kind == "$deletedEntity":
-		d.endRemoved(d.controls[deletedID], d.controls[entityID])
+		d.endRemoved(d.said(deletedID), d.said(entityID))
 	case d.flags&isRemoved != 0:
-		d.endRemoved(d.controls[entityID], d.controls[deletedID])
+		d.endRemoved(d.said(entityID), d.said(deletedID))
 	default:
 		d.endChanged()
 	}
@@ -86,7 +86,7 @@ func (d *decoder) skipRow() {
 // endRemoved adds a deletion, which is known by its key fields or by one of
 // ids. In the form of 4.0, id is the entity-id and no property.
 func (d *decoder) endRemoved(ids ...string) {
-	_, kind := rowContext(d.controls[context])
+	_, kind := rowContext(d.said(context))
 	var key kedge.Key
 	ok := false
 	if kind != "$deletedEntity" && len(d.bad) == 0 {
@@ -97,9 +97,9 @@ func (d *decoder) endRemoved(ids ...string) {
 			key, ok = d.keyFromID(id)
 		}
 	}
-	why, said := kedge.Deleted, d.controls[removed]
+	why, said := kedge.Deleted, d.said(removed)
 	if kind == "$deletedEntity" && said == "" {
-		said = d.controls[reason]
+		said = d.said(reason)
 	}
 	if said == "changed" {
 		why = kedge.LeftFilter
@@ -115,7 +115,7 @@ func (d *decoder) endRemoved(ids ...string) {
 // endChanged adds a changed row, whose key may be in its entity-id only.
 func (d *decoder) endChanged() {
 	key, ok := d.key()
-	if id := d.controls[entityID]; !ok && id != "" {
+	if id := d.said(entityID); !ok && id != "" {
 		if key, ok = d.keyFromID(id); ok {
 			d.setKey(key)
 		}
@@ -142,10 +142,10 @@ func (d *decoder) setKey(key kedge.Key) {
 // endLink notes the source row of a changed link, if its navigation matters.
 func (d *decoder) endLink(set string) {
 	defer d.skipRow()
-	if set != "" && set != d.plan.spec.Set || !slices.Contains(d.plan.spec.Navigations, d.controls[relationship]) {
+	if set != "" && set != d.plan.spec.Set || !slices.Contains(d.plan.spec.Navigations, d.said(relationship)) {
 		return
 	}
-	if key, ok := d.keyFromID(d.controls[source]); ok {
+	if key, ok := d.keyFromID(d.said(source)); ok {
 		d.page.Reread = append(d.page.Reread, key)
 	}
 }

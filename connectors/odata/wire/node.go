@@ -1,5 +1,7 @@
 package wire
 
+import "encoding/json"
+
 // An action says what is done with the value of a name.
 type action uint8
 
@@ -30,10 +32,16 @@ const (
 
 // An entry is a name that is known at a node.
 type entry struct {
-	name string
-	do   action
-	also control // of doControl, and of a doColumn with the name of one
-	at   int     // column or node
+	name   string
+	quoted string // the name as JSON writes it, with a colon
+	do     action
+	also   control // of doControl, and of a doColumn with the name of one
+	at     int     // column or node
+	self   int     // place among the entries
+
+	// Of doColumn.
+	column *Column
+	mark   int // of [Plan.marks]
 }
 
 // A node is an object of a row: the row itself, a complex value, or an
@@ -90,7 +98,7 @@ func (n *node) addControls(delta bool, navigations []string) {
 	}
 }
 
-// index builds the hash table, at most half full.
+// index builds the hash table, at most half full, and quotes the names.
 func (n *node) index() {
 	size := 4
 	for size < 2*len(n.entries) {
@@ -101,7 +109,11 @@ func (n *node) index() {
 		n.slots[i] = -1
 	}
 	for i := range n.entries {
-		at := hash(n.entries[i].name)
+		n.entries[i].self = i
+		name := n.entries[i].name
+		quoted, _ := json.Marshal(name) // cannot fail; a text that stands for the name, whatever is in it
+		n.entries[i].quoted = string(quoted) + ":"
+		at := hash(name)
 		for n.slots[at&uint32(size-1)] >= 0 {
 			at++
 		}
@@ -109,13 +121,16 @@ func (n *node) index() {
 	}
 }
 
-// lookup returns the entry of name, or -1.
-func (n *node) lookup(name string) int {
+// lookup returns the entry of name, or nil.
+func (n *node) lookup(name string) *entry {
 	mask := uint32(len(n.slots) - 1)
 	for at := hash(name); ; at++ {
 		i := n.slots[at&mask]
-		if i < 0 || n.entries[i].name == name {
-			return int(i)
+		if i < 0 {
+			return nil
+		}
+		if e := &n.entries[i]; e.name == name {
+			return e
 		}
 	}
 }

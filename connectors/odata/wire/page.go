@@ -42,6 +42,7 @@ const minRow = len(`{"k":1},`)
 // are expected; it is only a hint.
 func (p *Plan) Decode(body string, size int) (*Page, error) {
 	d := newDecoder(p, body)
+	d.size = size
 	d.page.Records = make([]kedge.Record, 0, min(size, len(body)/minRow))
 	i := d.space(0)
 	if i = d.document(i); i < 0 {
@@ -173,7 +174,8 @@ func (d *decoder) null(i int, want string) int {
 
 // count reads a number, also as a text (IEEE754Compatible).
 func (d *decoder) count(i int) int {
-	v, _, bad, next := d.value(&Column{Type: kedge.TypeInt}, i, 1)
+	var v kedge.Value
+	_, bad, next := d.value(&v, &Column{Type: kedge.TypeInt}, i, 1)
 	if next > 0 && bad == nil && v.Type() == kedge.TypeInt {
 		d.page.Count = v.Int()
 	}

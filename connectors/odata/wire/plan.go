@@ -115,7 +115,7 @@ func (p *Plan) add(at int, path []string, col int) error {
 		if have >= 0 {
 			return fmt.Errorf("wanted twice, or whole and in parts")
 		}
-		n.entries = append(n.entries, entry{name: path[0], do: doColumn, at: col})
+		n.entries = append(n.entries, entry{name: path[0], do: doColumn, at: col, column: &p.cols[col], mark: p.marks[col]})
 		for _, term := range [...]string{"@Core.ValueException", "@Org.OData.Core.V1.ValueException"} {
 			n.entries = append(n.entries, entry{name: path[0] + term, do: doException, at: col})
 		}

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors"
@@ -16,15 +17,17 @@ type decoder struct {
 	slab []kedge.Value // free values
 	// follow is, by node and by the entry met (the first one stands for the
 	// begin), the entry that came behind it in the row before.
-	follow [][]int16
+	follow [][]*entry
 	first  int // place of the first row
+	size   int // rows that are expected, or 0
 
 	unescaped textSpace
 
 	// The row that is read.
 	values   []kedge.Value
-	raws     []string // by mark
-	controls [numControls]string
+	raws     []string            // by mark
+	sent     uint16              // controls that the row has
+	controls [numControls]string // of those
 	flags    rowFlag
 	bad      []badValue
 	exact    []int // columns that have their exact value
@@ -35,7 +38,6 @@ type rowFlag uint8
 const (
 	isRemoved rowFlag = 1 << iota
 	linksChanged
-	hasControls
 )
 
 // A badValue is a value that does not fit its column; -1 if it belongs to none.
@@ -52,11 +54,14 @@ func newDecoder(p *Plan, body string) *decoder {
 	for _, node := range p.nodes {
 		n += len(node.entries) + 1
 	}
-	all := make([]int16, n)
-	d.follow = make([][]int16, len(p.nodes))
+	all := make([]*entry, n)
+	d.follow = make([][]*entry, len(p.nodes))
 	for i, node := range p.nodes {
 		n := len(node.entries) + 1
 		d.follow[i], all = all[:n], all[n:]
+		for j := range n {
+			d.follow[i][j] = &node.entries[min(j, n-2)] // as good as any
+		}
 	}
 	raws := make([]string, 2*len(p.key)+1)
 	d.page.Last.Key, d.raws = raws[:len(p.key):len(p.key)], raws[len(p.key):]
@@ -72,10 +77,7 @@ func (d *decoder) row(i, depth int) int {
 	d.values = d.slab[:width:width]
 	d.bad, d.exact = d.bad[:0], d.exact[:0]
 	clear(d.raws)
-	if d.flags&hasControls != 0 {
-		d.controls = [numControls]string{}
-	}
-	d.flags = 0
+	d.sent, d.flags = 0, 0
 	if i = d.object(0, i, depth); i < 0 {
 		return -1
 	}
@@ -89,7 +91,8 @@ func (d *decoder) row(i, depth int) int {
 }
 
 // grow makes the slab for the rows that are probably still to come, guessed
-// from the length of those before, or of the next one.
+// from the length of those before, or of the next one, and from how many are
+// expected.
 func (d *decoder) grow(i int) {
 	rows := 1
 	if d.page.Rows > 0 {
@@ -97,6 +100,9 @@ func (d *decoder) grow(i int) {
 		rows += rows / 16
 	} else if _, _, next := (&scanner{s: d.s}).skip(i, 0); next > i {
 		rows += (len(d.s) - i) / (next - i)
+	}
+	if d.size > d.page.Rows {
+		rows = min(rows, d.size-d.page.Rows)
 	}
 	d.slab = make([]kedge.Value, rows*len(d.plan.cols))
 }
@@ -115,36 +121,21 @@ func (d *decoder) object(at, i, depth int) int {
 		return i + 1
 	}
 	for last := 0; ; {
-		if i >= len(s) || s[i] != '"' {
-			return d.fail(i, "a name")
-		}
-		i++
-		e, name := int(follow[last]), ""
-		if e < len(n.entries) {
-			name = n.entries[e].name
-		}
-		if end := i + len(name); end < len(s) && s[end] == '"' && s[i:end] == name && name != "" {
-			i = end + 1
-		} else if e, i = d.name(n, i-1); i < 0 {
+		e := follow[last]
+		if strings.HasPrefix(s[i:], e.quoted) {
+			i += len(e.quoted)
+			last = e.self + 1
+		} else if e, i = d.name(n, i); i < 0 {
 			return -1
-		} else if e >= 0 {
-			follow[last] = int16(e)
-		}
-		if i < len(s) && s[i] == ':' {
-			i++
-		} else if i = d.space(i); i < len(s) && s[i] == ':' {
-			i++
-		} else {
-			return d.fail(i, "a colon")
+		} else if e != nil {
+			follow[last] = e
+			last = e.self + 1
 		}
 		if i < len(s) && isSpace(s[i]) {
 			i = d.space(i)
 		}
-		if i = d.member(n, e, i, depth+1); i < 0 {
+		if i = d.member(e, i, depth+1); i < 0 {
 			return -1
-		}
-		if e >= 0 {
-			last = e + 1
 		}
 		if i < len(s) && isSpace(s[i]) {
 			i = d.space(i)
@@ -162,80 +153,114 @@ func (d *decoder) object(at, i, depth int) int {
 	}
 }
 
-// name reads the name at i and finds its entry, or -1.
-func (d *decoder) name(n *node, i int) (e, next int) {
+// name reads the name at i and the colon behind it, and finds its entry, or nil.
+func (d *decoder) name(n *node, i int) (e *entry, next int) {
+	if i >= len(d.s) || d.s[i] != '"' {
+		return nil, d.fail(i, "a name")
+	}
 	raw, flags, next := d.text(i)
 	if next < 0 {
-		return -1, -1
+		return nil, -1
 	}
-	name, err := plainText(raw, flags)
-	if err != nil {
+	if name, err := plainText(raw, flags); err != nil {
 		d.bad = append(d.bad, badValue{col: -1, err: errText})
-		return -1, next
+	} else {
+		e = n.lookup(name)
 	}
-	return n.lookup(name), next
+	if next = d.space(next); next >= len(d.s) || d.s[next] != ':' {
+		return nil, d.fail(next, "a colon")
+	}
+	return e, next + 1
 }
 
-// member reads the value at i of entry e of n.
-func (d *decoder) member(n *node, e, i, depth int) int {
-	if e < 0 {
+// member reads the value at i of entry e, nil if it is unknown. Of two values
+// for a column the last counts, but for an exact one.
+func (d *decoder) member(e *entry, i, depth int) int {
+	if e == nil {
 		_, bad, next := d.skip(i, depth)
 		if bad != nil {
 			d.bad = append(d.bad, badValue{col: -1, err: bad})
 		}
 		return next
 	}
-	entry := &n.entries[e]
 	start := i
-	switch entry.do {
+	switch e.do {
 	case doColumn:
-		i = d.column(entry.at, i, depth)
-	case doChild:
-		i = d.child(entry, i, depth)
-	case doException:
-		i = d.exception(entry.at, i, depth)
-	default:
-		if entry.do == doLinks {
-			d.flags |= linksChanged
+		if len(d.bad)+len(d.exact) > 0 {
+			i = d.again(e, i, depth)
+			break
 		}
+		raw, bad, next := d.value(&d.values[e.at], e.column, i, depth)
+		if e.mark >= 0 {
+			d.raws[e.mark] = raw
+		}
+		if bad != nil {
+			d.bad = append(d.bad, badValue{col: e.at, field: e.column.Path, err: bad})
+		}
+		i = next
+	case doChild:
+		i = d.child(e, i, depth)
+	case doException:
+		i = d.exception(e.at, i, depth)
+	case doLinks:
+		d.flags |= linksChanged
+		_, _, i = d.skip(i, depth)
+	case doControl:
+		return d.control(e.also, i, depth)
+	default:
 		_, _, i = d.skip(i, depth)
 	}
-	if entry.also != noControl && i > 0 {
-		d.control(entry.also, d.s[start:i])
+	if e.also != noControl && i > 0 {
+		d.control(e.also, start, depth)
 	}
 	return i
 }
 
-// control keeps the value of control information, given as JSON.
-func (d *decoder) control(c control, value string) {
-	d.flags |= hasControls
-	if c == removed {
-		d.flags |= isRemoved
-		d.controls[removed] = reasonOf(value)
-		return
+// again reads the value at i of a column when the row has bad or exact values,
+// which may be of the same column.
+func (d *decoder) again(e *entry, i, depth int) int {
+	var v kedge.Value
+	raw, bad, next := d.value(&v, e.column, i, depth)
+	if next > 0 && !slices.Contains(d.exact, e.at) {
+		d.set(e.at, v, raw, bad)
 	}
-	if value[0] != '"' {
-		if c == deletedID { // a number, perhaps
-			d.controls[c] = value
-		}
-		return
-	}
-	sc := scanner{s: value}
-	raw, flags, _ := sc.text(0)
-	if text, err := d.unescaped.plainText(raw, flags); err == nil {
-		d.controls[c] = text
-	}
+	return next
 }
 
-// column reads a value for column col. Of two values the last counts, but for
-// an exact one.
-func (d *decoder) column(col, i, depth int) int {
-	v, raw, bad, next := d.value(&d.plan.cols[col], i, depth)
-	if next < 0 || len(d.exact) > 0 && slices.Contains(d.exact, col) {
+// control reads the value at i of control information.
+func (d *decoder) control(c control, i, depth int) int {
+	if c != removed && i < len(d.s) && d.s[i] == '"' {
+		raw, flags, next := d.text(i)
+		if next > 0 {
+			if text, err := d.unescaped.plainText(raw, flags); err == nil {
+				d.say(c, text)
+			}
+		}
 		return next
 	}
-	d.set(col, v, raw, bad)
+	_, _, next := d.skip(i, depth)
+	switch {
+	case next < 0:
+	case c == removed:
+		d.flags |= isRemoved
+		d.say(c, reasonOf(d.s[i:next]))
+	case c == deletedID: // a number, perhaps
+		d.say(c, d.s[i:next])
+	}
 	return next
+}
+
+func (d *decoder) say(c control, text string) {
+	d.sent |= 1 << c
+	d.controls[c] = text
+}
+
+// said returns the control information c of the row, or "".
+func (d *decoder) said(c control) string {
+	if d.sent&(1<<c) == 0 {
+		return ""
+	}
+	return d.controls[c]
 }
 
 func (d *decoder) set(col int, v kedge.Value, raw string, bad error) {
@@ -281,7 +306,8 @@ func (d *decoder) exception(col, i, depth int) int {
 			_, _, next := d.skip(i, depth+1)
 			return next
 		}
-		v, raw, bad, next := d.value(c, i, depth+1)
+		var v kedge.Value
+		raw, bad, next := d.value(&v, c, i, depth+1)
 		if next > 0 && bad == nil {
 			d.set(col, v, raw, nil)
 			d.exact = append(d.exact, col)
@@ -303,8 +329,8 @@ func (d *decoder) exception(col, i, depth int) int {
 // endRow adds the row that was read.
 func (d *decoder) endRow() {
 	key, ok := d.key()
-	if !ok && d.controls[entityID] != "" {
-		key, ok = d.keyFromID(d.controls[entityID])
+	if id := d.said(entityID); !ok && id != "" {
+		key, ok = d.keyFromID(id)
 	}
 	d.add(key, ok)
 }
@@ -326,8 +352,8 @@ func (d *decoder) add(key kedge.Key, ok bool) {
 		d.page.Last.Version = version
 		copy(d.page.Last.Key, d.raws)
 	}
-	if d.controls[etag] != "" {
-		version = d.controls[etag]
+	if sent := d.said(etag); sent != "" {
+		version = sent
 	}
 	switch {
 	case len(d.bad) > 0:

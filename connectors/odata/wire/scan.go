@@ -29,15 +29,8 @@ const (
 	spaced                     // there is space between tokens
 )
 
-// plain tells the bytes that stand for themselves in a text and are ASCII.
-var plain = func() (t [256]bool) {
-	for c := ' '; c < 0x80; c++ {
-		t[c] = c != '"' && c != '\\'
-	}
-	return t
-}()
-
-func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+// isSpace asks first what is almost always false.
+func isSpace(c byte) bool { return c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t') }
 
 // space returns the next place that is not white space.
 func (c *scanner) space(i int) int {
@@ -72,47 +65,66 @@ func (c *scanner) tooDeep() int {
 // text scans the text whose opening quote is at i. It checks escapes, but not
 // surrogates and UTF-8: see [plainText].
 func (c *scanner) text(i int) (raw string, flags uint8, next int) {
+	end, flags := runEnd(c.s, i+1)
+	if end < len(c.s) && c.s[end] == '"' {
+		return c.s[i+1 : end], flags, end + 1
+	}
+	return c.escapedText(i+1, end, flags)
+}
+
+// escapedText goes on with a text at end, which is not a quote.
+func (c *scanner) escapedText(start, end int, flags uint8) (raw string, _ uint8, next int) {
 	s := c.s
-	start := i + 1
-	for i = start; ; {
-		i = plainEnd(s, i)
-		if i >= len(s) {
-			return "", 0, c.fail(i, "a quote")
+	for {
+		switch {
+		case end >= len(s):
+			return "", 0, c.fail(end, "a quote")
+		case s[end] == '"':
+			return s[start:end], flags, end + 1
+		case s[end] != '\\':
+			return "", 0, c.fail(end, "no control character")
 		}
-		switch b := s[i]; {
-		case b == '"':
-			return s[start:i], flags, i + 1
-		case b >= 0x80:
-			flags |= nonASCII
-			i++
-		case b == '\\':
-			flags |= escaped
-			if i = c.escape(i + 1); i < 0 {
-				return "", 0, i
-			}
-		default:
-			return "", 0, c.fail(i, "no control character")
+		i := c.escape(end + 1)
+		if i < 0 {
+			return "", 0, i
 		}
+		var more uint8
+		end, more = runEnd(s, i)
+		flags |= more | escaped
 	}
 }
 
-// plainEnd returns the place of the first byte from i on that is not [plain].
-// It looks at eight bytes at once: the top bit of each byte of special is set
-// where one is not plain. A borrow from one byte of a difference to the next
-// can set only bits above one that is set rightly, and the lowest counts.
-func plainEnd(s string, i int) int {
+// runEnd returns the place of the first quote, backslash or control character
+// from i on, and nonASCII if there are such bytes before. It looks at eight
+// bytes at once: the top bit of each byte of special is set where it is one
+// of them. (Control characters and the quote are the bytes that are below 0x21
+// when their second bit is flipped.) A borrow from one byte of a difference to
+// the next can set only bits above one that is set rightly, and the lowest
+// counts.
+func runEnd(s string, i int) (end int, flags uint8) {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	seen := uint64(0)
 	for ; i+8 <= len(s); i += 8 {
 		x := eightBytes(s[i : i+8])
-		special := (x | (x - ' '*ones) | ((x ^ '"'*ones) - ones) | ((x ^ '\\'*ones) - ones)) & tops
+		special := (((x ^ 2*ones) - 0x21*ones) | ((x ^ '\\'*ones) - ones)) &^ x & tops
 		if special != 0 {
-			return i + bits.TrailingZeros64(special)/8
+			seen |= x & (special ^ (special - 1)) // the bytes up to the lowest
+			i += bits.TrailingZeros64(special) / 8
+			return i, wide(seen & tops)
 		}
+		seen |= x
 	}
-	for i < len(s) && plain[s[i]] {
-		i++
+	for ; i < len(s) && s[i] >= ' ' && s[i] != '"' && s[i] != '\\'; i++ {
+		seen |= uint64(s[i])
 	}
-	return i
+	return i, wide(seen & tops)
+}
+
+func wide(tops uint64) uint8 {
+	if tops != 0 {
+		return nonASCII
+	}
+	return 0
 }
 
 // eightBytes returns the bytes of s, the first one lowest. The compiler makes
@@ -172,8 +184,8 @@ func plainText(raw string, flags uint8) (string, error) {
 }
 
 func (t *textSpace) plainText(raw string, flags uint8) (string, error) {
-	if err := checkText(raw, flags); err != nil {
-		return "", err
+	if flags&nonASCII != 0 && !utf8.ValidString(raw) {
+		return "", errText
 	}
 	if flags&escaped == 0 {
 		return raw, nil
@@ -205,12 +217,12 @@ func (t *textSpace) plainText(raw string, flags uint8) (string, error) {
 		case 't':
 			b.WriteByte('\t')
 		case 'u':
-			r := hex4(raw)
-			raw = raw[4:]
-			if utf16.IsSurrogate(r) {
-				r, raw = utf16.DecodeRune(r, hex4(raw[2:])), raw[6:]
+			r, n := unescape(raw)
+			if n == 0 {
+				return "", errText
 			}
 			b.WriteRune(r)
+			raw = raw[n:]
 		default:
 			b.WriteByte(c)
 		}
@@ -236,16 +248,28 @@ func checkText(raw string, flags uint8) error {
 		if c != 'u' {
 			continue
 		}
-		r := hex4(raw)
-		raw = raw[4:]
-		if !utf16.IsSurrogate(r) {
-			continue
-		}
-		if len(raw) < 6 || raw[0] != '\\' || raw[1] != 'u' || utf16.DecodeRune(r, hex4(raw[2:])) == utf8.RuneError {
+		_, n := unescape(raw)
+		if n == 0 {
 			return errText
 		}
-		raw = raw[6:]
+		raw = raw[n:]
 	}
+}
+
+// unescape returns the character behind "\u" and how many bytes of s it takes:
+// 4, or 10 if it is written as two surrogates, or 0 if that is half of one.
+func unescape(s string) (rune, int) {
+	r := hex4(s)
+	if !utf16.IsSurrogate(r) {
+		return r, 4
+	}
+	if len(s) < 10 || s[4] != '\\' || s[5] != 'u' {
+		return 0, 0
+	}
+	if r = utf16.DecodeRune(r, hex4(s[6:])); r == utf8.RuneError {
+		return 0, 0
+	}
+	return r, 10
 }
 
 func hex4(s string) rune {
@@ -300,6 +324,9 @@ func (c *scanner) digits(i int) int {
 
 // word scans one of the names true, false and null.
 func (c *scanner) word(i int, w string) int {
+	if strings.HasPrefix(c.s[i:], w) {
+		return i + len(w)
+	}
 	for k := range len(w) {
 		if i+k >= len(c.s) || c.s[i+k] != w[k] {
 			return c.fail(min(i+k, len(c.s)), w)

@@ -46,18 +46,20 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-// plainEnd looks at eight bytes at once; here it is checked for each byte at
+// runEnd looks at eight bytes at once; here it is checked for each byte at
 // each place.
-func TestPlainEnd(t *testing.T) {
+func TestRunEnd(t *testing.T) {
 	for place := range 20 {
 		for b := range 256 {
-			s := strings.Repeat("a", place) + string([]byte{byte(b)}) + "!\x00\xff"
-			want := place
-			for plain[s[want]] {
-				want++
+			s := strings.Repeat("a", place) + string([]byte{byte(b)}) + "\u00fc!\x00\xff"
+			want, flags := place, uint8(0)
+			for ; s[want] >= ' ' && s[want] != '"' && s[want] != '\\'; want++ {
+				if s[want] >= 0x80 {
+					flags = nonASCII
+				}
 			}
-			if got := plainEnd(s, 0); got != want {
-				t.Fatalf("plainEnd(%q) = %d, want %d", s, got, want)
+			if got, saw := runEnd(s, 0); got != want || saw != flags {
+				t.Fatalf("runEnd(%q) = %d, %d, want %d, %d", s, got, saw, want, flags)
 			}
 		}
 	}

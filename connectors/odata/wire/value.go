@@ -20,74 +20,90 @@ func misfit(got string, c *Column) error {
 	return fmt.Errorf("%s does not fit %s", got, want)
 }
 
-// value reads the value at i for column c. raw is its text as the server sent
-// it, without quotes and escapes. bad tells that it does not fit; then the
-// scan goes on behind it.
+// value reads the value at i for column c into v. raw is its text as the
+// server sent it, without quotes and escapes. bad tells that it does not fit;
+// then v is missing and the scan goes on behind it.
 //
 //lint:ignore ST1008 all functions of the scan return the next position last
-func (d *decoder) value(c *Column, i, depth int) (v kedge.Value, raw string, bad error, next int) {
+func (d *decoder) value(v *kedge.Value, c *Column, i, depth int) (raw string, bad error, next int) {
 	if i >= len(d.s) {
-		return v, "", nil, d.fail(i, "a value")
+		return "", nil, d.fail(i, "a value")
 	}
 	if c.Type == kedge.TypeJSON && d.s[i] != 'n' {
-		return d.rawJSON(i, depth)
+		return d.rawJSON(v, i, depth)
 	}
 	switch b := d.s[i]; b {
 	case '"':
-		text, flags, next := d.text(i)
-		if next < 0 {
-			return v, "", nil, -1
+		end, flags := runEnd(d.s, i+1)
+		if end < len(d.s) && d.s[end] == '"' { // d.text, without a call
+			raw, next = d.s[i+1:end], end+1
+		} else if raw, flags, next = d.escapedText(i+1, end, flags); next < 0 {
+			return "", nil, -1
 		}
 		if flags != 0 {
-			if text, bad = d.unescaped.plainText(text, flags); bad != nil {
-				return v, "", bad, next
+			if raw, bad = d.unescaped.plainText(raw, flags); bad != nil {
+				*v = kedge.Value{}
+				return "", bad, next
 			}
 		}
-		v, bad = fromText(c, text)
-		return v, text, bad, next
+		if c.Type == kedge.TypeString && c.Format != kedge.FormatGUID {
+			*v = kedge.String(raw)
+			return raw, nil, next
+		}
+		*v, bad = fromText(c, raw)
+		return raw, bad, next
 	case 'n':
-		return kedge.Null(), "", nil, d.word(i, "null")
-	case 't', 'f':
-		word := "true"
-		if b == 'f' {
-			word = "false"
-		}
-		if next = d.word(i, word); next > 0 && c.Type != kedge.TypeBool {
-			bad = misfit("a JSON boolean", c)
-		}
-		return kedge.Bool(b == 't'), word, bad, next
+		*v = kedge.Null()
+		return "", nil, d.word(i, "null")
+	case 't':
+		return d.boolean(v, c, i, "true")
+	case 'f':
+		return d.boolean(v, c, i, "false")
 	case '{', '[':
+		*v = kedge.Value{}
 		_, _, next = d.skip(i, depth)
 		if b == '{' {
-			return v, "", misfit("a JSON object", c), next
+			return "", misfit("a JSON object", c), next
 		}
-		return v, "", misfit("a JSON array", c), next
+		return "", misfit("a JSON array", c), next
 	default:
 		if b != '-' && b-'0' > 9 {
-			return v, "", nil, d.fail(i, "a value")
+			return "", nil, d.fail(i, "a value")
 		}
 		raw, whole, next := d.number(i)
 		if next < 0 {
-			return v, "", nil, -1
+			return "", nil, -1
 		}
-		v, bad = fromNumber(c, raw, whole)
-		return v, raw, bad, next
+		*v, bad = fromNumber(c, raw, whole)
+		return raw, bad, next
 	}
+}
+
+//lint:ignore ST1008 all functions of the scan return the next position last
+func (d *decoder) boolean(v *kedge.Value, c *Column, i int, word string) (raw string, bad error, next int) {
+	next = d.word(i, word)
+	*v = kedge.Bool(word == "true")
+	if next > 0 && c.Type != kedge.TypeBool {
+		*v, bad = kedge.Value{}, misfit("a JSON boolean", c)
+	}
+	return word, bad, next
 }
 
 // rawJSON reads any value as it is, without space between tokens.
 //
 //lint:ignore ST1008 all functions of the scan return the next position last
-func (d *decoder) rawJSON(i, depth int) (v kedge.Value, raw string, bad error, next int) {
+func (d *decoder) rawJSON(v *kedge.Value, i, depth int) (raw string, bad error, next int) {
+	*v = kedge.Value{}
 	flags, bad, next := d.skip(i, depth)
 	if next < 0 || bad != nil {
-		return v, "", bad, next
+		return "", bad, next
 	}
 	raw = d.s[i:next]
 	if flags&spaced != 0 {
 		raw = compact(raw)
 	}
-	return kedge.JSON(raw), raw, nil, next
+	*v = kedge.JSON(raw)
+	return raw, nil, next
 }
 
 // compact removes space between tokens.
@@ -202,10 +218,11 @@ func intValue(c *Column, raw string, whole bool) (kedge.Value, error) {
 }
 
 func decimalValue(c *Column, raw string) (kedge.Value, error) {
-	if !kedge.ValidDecimal(raw) {
-		return kedge.Value{}, misfit("a number of too many digits", c)
+	v, err := kedge.ParseText(kedge.TypeDecimal, raw)
+	if err != nil {
+		return v, misfit("a number of too many digits", c)
 	}
-	return kedge.Decimal(raw), nil
+	return v, nil
 }
 
 func floatValue(c *Column, raw string) (kedge.Value, error) {
