@@ -117,7 +117,7 @@ var onlyFor = map[string]string{
 // Each quirk of reading must not change what is read.
 func TestConformanceWithQuirks(t *testing.T) {
 	const noAck = "nothing has to be told to a service"
-	for _, quirk := range names(odatatest.Quirks()) {
+	for _, quirk := range names(odatatest.ReadQuirks()) {
 		for _, tracking := range []string{"delta", "watermark"} {
 			if only := onlyFor[quirk]; unfit[quirk+"/"+tracking] != "" || only != "" && only != tracking {
 				continue

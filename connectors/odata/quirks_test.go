@@ -102,7 +102,7 @@ func incremental(t testing.TB, d connectors.Driver, req connectors.ReadRequest, 
 }
 
 func TestQuirks(t *testing.T) {
-	quirks := append([]string{""}, names(odatatest.Quirks())...)
+	quirks := append([]string{""}, names(odatatest.ReadQuirks())...)
 	for _, quirk := range quirks {
 		for _, tracking := range []string{"auto", "delta", "watermark", "full"} {
 			for _, noDelta := range []bool{false, true} {

@@ -13,6 +13,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	wrote  bool // rows were written, or written and taken back
 }
 
 // newAnswer returns a 200 with the content type.
@@ -48,6 +49,7 @@ type failure struct {
 	code       string
 	message    string
 	target     string
+	details    []problem
 	retryAfter string
 	header     http.Header
 }
@@ -68,6 +70,14 @@ func notImplemented(format string, args ...any) *failure {
 
 func notFound() *failure {
 	return fail(http.StatusNotFound, "NotFound", "The resource does not exist.")
+}
+
+// statusOf returns the status of the answer to an error.
+func statusOf(err error) int {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.status
+	}
+	return http.StatusInternalServerError
 }
 
 // failed turns an error into an answer (JSON Format 4.01, 21.1).
@@ -95,6 +105,13 @@ func (s *Service) errorBody(f *failure) *answer {
 	if f.target != "" {
 		body["target"] = f.target
 	}
+	if len(f.details) > 0 {
+		var details []map[string]string
+		for _, p := range f.details {
+			details = append(details, map[string]string{"code": f.code, "message": p.message, "target": p.target})
+		}
+		body["details"] = details
+	}
 	return newAnswer("application/json;odata.metadata=minimal", jsonText(map[string]any{"error": body}))
 }
 
@@ -106,7 +123,9 @@ func oddError(f *failure) *answer {
 		return newAnswer("application/json", jsonText(map[string]any{"error": map[string]any{"code": f.status, "message": map[string]string{"lang": "en", "value": f.message}}}))
 	case 1: // 401, 501
 		return newAnswer("text/plain", []byte(f.message))
-	case 4: // 404, 429
+	case 3: // 403, 413, 428
+		return newAnswer("application/json", jsonText(map[string]string{"Message": f.message}))
+	case 4: // 404, 409, 429
 		return newAnswer("text/html; charset=utf-8", []byte("<!DOCTYPE html><html><body><h1>Error "+strconv.Itoa(f.status)+"</h1></body></html>"))
 	}
 	return &answer{header: http.Header{}}

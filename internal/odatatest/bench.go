@@ -33,7 +33,7 @@ func (a *answers) get(rq *request) *answer {
 	if kept == nil {
 		return nil
 	}
-	return &answer{kept.status, kept.header.Clone(), kept.body}
+	return &answer{status: kept.status, header: kept.header.Clone(), body: kept.body}
 }
 
 func (a *answers) keep(rq *request, got *answer) {
@@ -45,7 +45,7 @@ func (a *answers) keep(rq *request, got *answer) {
 	if a.kept == nil {
 		a.kept = make(map[string]*answer)
 	}
-	a.kept[answerKey(rq)] = &answer{got.status, got.header.Clone(), got.body}
+	a.kept[answerKey(rq)] = &answer{status: got.status, header: got.header.Clone(), body: got.body}
 }
 
 func (a *answers) drop() {

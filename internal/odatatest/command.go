@@ -23,6 +23,7 @@ const maxCommand = 16 << 20
 //	DELETE /_test/rows/{set}?key=…    the canonical text of a key, again and again
 //	POST   /_test/edit/{set}?n=…      n rows, see BenchEdit
 //	GET    /_test/requests            what came so far; DELETE forgets it
+//	GET    /_test/writes              what clients wrote so far; DELETE forgets it
 //	GET    /_test/stats?set=…&fields=…
 //	POST   /_test/fault               {"faults": ["cut=0.2"]}; replaces all
 //	POST   /_test/expire              delta links given out so far
@@ -55,6 +56,11 @@ func (s *Service) command(r *http.Request) (*answer, error) {
 		return newAnswer("application/json", jsonText(s.Requests())), nil
 	case "DELETE requests":
 		s.ForgetRequests()
+		return done, nil
+	case "GET writes":
+		return newAnswer("application/json", jsonText(s.Writes())), nil
+	case "DELETE writes":
+		s.ForgetWrites()
 		return done, nil
 	case "GET stats":
 		var fields []string

@@ -58,8 +58,12 @@ func TestControl(t *testing.T) {
 	if want := []Request{{"GET", "/things", "$top=1", "odata.maxpagesize=1", "application/json"}}; !reflect.DeepEqual(requests, want) {
 		t.Errorf("requests: got %v, want %v", requests, want)
 	}
-	if s.Calls() != 1 {
-		t.Errorf("calls: got %d, want 1: refused ones do not count", s.Calls())
+	do(t, "PATCH", url+"things('a')", `{"n":5}`, "Content-Type", "application/json", "Authorization", "Bearer secret")
+	wantText(t, "writes", send("GET", "writes", "", 200), `[{"method":"PATCH","set":"things","key":"a","body":"{\"n\":5}","status":204,"applied":true}]`)
+	send("DELETE", "writes", "", 204)
+	wantText(t, "forgotten writes", send("GET", "writes", "", 200), "null")
+	if s.Calls() != 2 {
+		t.Errorf("calls: got %d, want 2: refused ones do not count", s.Calls())
 	}
 }
 

@@ -26,16 +26,18 @@ func dataverse(sets []Set) []Set {
 			f.Lookup = []kedge.LookupTarget{{Entity: f.Lookup[0].Entity, Field: f.Lookup[0].Field, Navigation: nav}}
 			fields = append(fields, kedge.Field{Name: nav + "name", Type: kedge.TypeString, Nullable: true, ReadOnly: true})
 		}
+		own := len(s.Entity.Fields)
 		s.Entity.Fields = fields
+		s.derive = func(values []kedge.Value) {
+			for n, j := range shown {
+				values[own+n] = displayed(values[j])
+			}
+		}
 		if row := s.Row; row != nil {
 			s.Row = func(i int) []kedge.Value {
 				values := row(i)
 				for _, j := range shown {
-					name := kedge.Null()
-					if !values[j].IsEmpty() {
-						name = kedge.String("The one with number " + values[j].Text())
-					}
-					values = append(values, name)
+					values = append(values, displayed(values[j]))
 				}
 				return values
 			}
@@ -43,4 +45,12 @@ func dataverse(sets []Set) []Set {
 		out[i] = s
 	}
 	return out
+}
+
+// displayed returns the text that shows which row a lookup means.
+func displayed(lookup kedge.Value) kedge.Value {
+	if lookup.IsEmpty() {
+		return kedge.Null()
+	}
+	return kedge.String("The one with number " + lookup.Text())
 }

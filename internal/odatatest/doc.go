@@ -7,9 +7,13 @@
 // and a fault is a failure that comes now and then, see [ParseFault]. It knows
 // nothing of kedge's own OData connector, so that both cannot share a mistake.
 //
-// The service reads only: $metadata as XML and JSON, the service document,
-// collections with $select, $filter, $orderby, $top, $skip, $count, $expand,
-// pages and delta links, and single entities. Tests change rows behind the
-// clients' backs with [Service.Put], [Service.Patch] and [Service.Delete], or
-// from another process through /_test/, which answers on loopback only.
+// What is read: $metadata as XML and JSON, the service document, collections
+// with $select, $filter, $orderby, $top, $skip, $count, $expand, pages and
+// delta links, and single entities. What is written: entities, by POST, PATCH,
+// PUT and DELETE, by key or alternate key, with entity tags, upsert, links by
+// @odata.bind and Repeatable Requests; [Service.Writes] tells what came.
+//
+// Tests change rows behind the clients' backs with [Service.Put],
+// [Service.Patch] and [Service.Delete], or from another process through
+// /_test/, which answers on loopback only.
 package odatatest

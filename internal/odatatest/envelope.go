@@ -84,7 +84,11 @@ func (s *Service) lookUp(t *table, props []int, want []kedge.Value) (*row, []ked
 			return nil, nil
 		}
 	}
-	for _, r := range t.rows {
+	rows, ok := t.candidates(props, want)
+	if !ok {
+		rows = t.rows
+	}
+	for _, r := range rows {
 		values := t.values(r, s.seq)
 		if values != nil && compareKeys(pick(values, props), want) == 0 {
 			return r, values

@@ -13,7 +13,7 @@ import (
 // A Fault is a failure that comes now and then.
 type Fault struct {
 	Name  string
-	P     float64       // probability, of 429, 500 and cut
+	P     float64       // probability, of 429, 500, cut and lose-reply
 	N     int           // of dup-next, anchor-expiry and auth-expiry: every how many
 	Delay time.Duration // of slow: before each answer; of 429: the Retry-After
 }
@@ -24,6 +24,7 @@ func FaultNames() []Name {
 		{"429", "429=p[,s]: with probability p, 429 with Retry-After of s seconds (default 1)"},
 		{"500", "500=p: with probability p, 500"},
 		{"cut", "cut=p: with probability p, the connection breaks in the middle of the answer"},
+		{"lose-reply", "lose-reply=p: with probability p, the connection breaks after a write was applied and before it is answered"},
 		{"slow", "slow=d: each answer waits for the duration d first"},
 		{"dup-next", "dup-next=n: every n-th next link leads to the page it is on"},
 		{"anchor-expiry", "anchor-expiry=n: every n-th use of a delta link is answered with 410"},
@@ -49,7 +50,7 @@ func ParseFault(text string) (Fault, error) {
 		} else if has {
 			f.Delay = time.Duration(n) * time.Second
 		}
-	case "500", "cut":
+	case "500", "cut", "lose-reply":
 		f.P, err = probability(value)
 	case "slow":
 		if f.Delay, err = time.ParseDuration(value); err == nil && f.Delay < 0 {
@@ -76,7 +77,8 @@ func probability(text string) (float64, error) {
 	return p, nil
 }
 
-// A Failure is what all reads of rows are answered with while it is set.
+// A Failure is what all requests for rows are answered with while it is set.
+// With a status, writes are refused before they are applied.
 type Failure struct {
 	Status     int           // 0 means the answer is the true one, cut or garbled
 	RetryAfter time.Duration // header of the answer, if not 0
@@ -115,7 +117,7 @@ func (s *Service) SetFaults(texts ...string) error {
 	return nil
 }
 
-// Fail answers all reads of rows with f until stop is called.
+// Fail answers all requests for rows with f until stop is called.
 func (s *Service) Fail(f Failure) (stop func()) {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()

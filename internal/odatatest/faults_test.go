@@ -30,6 +30,12 @@ func TestFaults(t *testing.T) {
 				t.Errorf("status %d, error %v, body %q: want 200 and half a page", r.status, r.err, r.raw)
 			}
 		},
+		"lose-reply": func(t *testing.T) {
+			s, url := newThings(t, 1, Options{Faults: []string{"lose-reply=1"}})
+			if r := send(t, "PATCH", url+"things('a')", `{"n":"5"}`); r.err == nil || s.Records("things")[0].Get("n").Int() != 5 {
+				t.Errorf("status %d, want a lost reply and n to be 5", r.status)
+			}
+		},
 		"slow": func(t *testing.T) {
 			var waited time.Duration
 			_, url := newThings(t, 1, Options{Faults: []string{"slow=90s"}, Wait: func(_ context.Context, d time.Duration) { waited = d }})

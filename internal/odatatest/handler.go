@@ -23,6 +23,11 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	if rows {
 		s.requests.countRows()
 	}
+	if a.wrote {
+		if _, hit := s.faults.hit("lose-reply"); hit {
+			panic(http.ErrAbortHandler)
+		}
+	}
 	cut := -1
 	if _, hit := s.faults.hit("cut"); hit {
 		cut = len(a.body) / 2
@@ -45,24 +50,40 @@ func (s *Service) answer(r *http.Request) (a *answer, rows bool) {
 	if err == nil {
 		err = s.auth.check(r, s.faults)
 	}
+	if err == nil && writes(r.Method) && s.quirk(CSRF) {
+		err = s.csrf.check(r)
+	}
+	if f := s.faults.current(); err == nil && writes(r.Method) && f != nil && f.Status != 0 {
+		rows, err = true, f.failure() // before anything is written
+	}
+	if err == nil && writes(r.Method) {
+		err = rq.readBody()
+	}
 	if err == nil {
 		a, rows, err = s.dispatch(rq)
 	}
 	if err != nil {
 		a = s.failed(err)
 	}
+	if s.quirk(CSRF) {
+		s.csrf.fetch(r, a, s.root)
+	}
 	a.header.Set("OData-Version", rq.version)
 	return a, rows
+}
+
+func (f *Failure) failure() *failure {
+	e := fail(f.Status, "Failure", "%s", f.Text)
+	if f.RetryAfter != 0 {
+		e.retryAfter = seconds(f.RetryAfter)
+	}
+	return e
 }
 
 // apply returns what f makes of an answer, and where to cut it.
 func (f *Failure) apply(s *Service, a *answer) (*answer, int) {
 	if f.Status != 0 {
-		e := fail(f.Status, "Failure", "%s", f.Text)
-		if f.RetryAfter != 0 {
-			e.retryAfter = seconds(f.RetryAfter)
-		}
-		a = s.failed(e)
+		a = s.failed(f.failure())
 	}
 	if f.Garbage {
 		a = &answer{status: a.status, header: a.header.Clone(), body: []byte(`{"value": [ <not json> ` + f.Text)}
@@ -78,16 +99,30 @@ func (f *Failure) apply(s *Service, a *answer) (*answer, int) {
 
 // dispatch answers a request that is let in.
 func (s *Service) dispatch(rq *request) (a *answer, rows bool, err error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	if !writes(rq.Method) {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return s.route(rq)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.seq
+	a, rows, err = s.route(rq)
+	if a != nil {
+		a.wrote = s.seq != before
+	}
+	return a, rows, err
+}
+
+// route answers a request while the service is locked.
+func (s *Service) route(rq *request) (a *answer, rows bool, err error) {
 	res, err := s.resolve(rq)
 	if err != nil {
 		return nil, false, err
 	}
 	if rq.Method != http.MethodGet && rq.Method != http.MethodHead {
-		f := fail(http.StatusMethodNotAllowed, "MethodNotAllowed", "This service is for reading only.")
-		f.header = http.Header{"Allow": {"GET, HEAD"}}
-		return nil, res.rows(), f
+		a, err := s.write(rq, res)
+		return a, res.rows(), err
 	}
 	if kept := s.bench.get(rq); kept != nil {
 		return kept, true, nil

@@ -3,12 +3,15 @@ package odatatest
 import (
 	"strconv"
 	"strings"
+
+	"github.com/kedge-sync/kedge"
 )
 
 // The vocabularies of the annotations.
 const (
-	coreTerms         = "Org.OData.Core.V1."
-	capabilitiesTerms = "Org.OData.Capabilities.V1."
+	coreTerms          = "Org.OData.Core.V1."
+	capabilitiesTerms  = "Org.OData.Capabilities.V1."
+	repeatabilityTerms = "Org.OData.Repeatability.V1."
 )
 
 // metadata answers a request for $metadata.
@@ -76,6 +79,9 @@ func (p *property) facets() [][2]string {
 	if p.MaxLength > 0 && (p.edm == "Edm.String" || p.edm == "Edm.Binary") {
 		add("MaxLength", strconv.Itoa(p.MaxLength))
 	}
+	if p.Type == kedge.TypeBool && !p.Nullable && !p.Computed {
+		add("DefaultValue", "false")
+	}
 	switch p.edm {
 	case "Edm.Decimal":
 		if p.Precision > 0 {
@@ -113,7 +119,8 @@ func (p *property) annotations() []annotation {
 	return out
 }
 
-func (s *Service) setAnnotations() []annotation {
+func (s *Service) setAnnotations(m *model) []annotation {
+	writable := s.companyTable == nil || m != s.companyTable.model
 	record := func(term, name string, value bool) annotation {
 		return annotation{capabilitiesTerms + term, [][2]any{{name, value}}}
 	}
@@ -121,10 +128,37 @@ func (s *Service) setAnnotations() []annotation {
 		record("ChangeTracking", "Supported", !s.opts.NoDelta),
 		record("FilterRestrictions", "Filterable", !s.opts.NoFilter),
 		record("SortRestrictions", "Sortable", !s.opts.NoFilter),
-		record("InsertRestrictions", "Insertable", false),
-		record("UpdateRestrictions", "Updatable", false),
-		record("DeleteRestrictions", "Deletable", false),
+		record("InsertRestrictions", "Insertable", writable),
+		{capabilitiesTerms + "UpdateRestrictions", [][2]any{{"Updatable", writable}, {"Upsertable", writable && !s.opts.NoUpsert}}},
+		record("DeleteRestrictions", "Deletable", writable),
 	}
+}
+
+// containerAnnotations tell what the whole service can do.
+func (s *Service) containerAnnotations() []annotation {
+	list := []annotation{{capabilitiesTerms + "BatchSupported", false}}
+	if s.opts.Repeatable {
+		list = append(list, annotation{repeatabilityTerms + "Supported", true})
+	}
+	return list
+}
+
+// concurrency returns the properties that the entity tags of a set follow
+// from, if a write must have If-Match (Core.OptimisticConcurrency).
+func (s *Service) concurrency(m *model) (props []string, ok bool) {
+	if m.versionAt >= 0 {
+		props = []string{m.ent.Version}
+	}
+	return props, s.opts.NeedIfMatch && !s.opts.NoVersion
+}
+
+// vocabularies returns the names of the vocabularies that are used.
+func (s *Service) vocabularies() []string {
+	list := []string{"Core", "Capabilities"}
+	if s.opts.Repeatable {
+		list = append(list, "Repeatability")
+	}
+	return list
 }
 
 // A constraint is a referential constraint as it is declared.

@@ -8,7 +8,8 @@ import (
 // metadataJSON renders the model (CSDL JSON 4.01).
 func (s *Service) metadataJSON() []byte {
 	schema := map[string]any{}
-	container := map[string]any{"$Kind": "EntityContainer", "@" + capabilitiesTerms + "BatchSupported": false}
+	container := map[string]any{"$Kind": "EntityContainer"}
+	annotateJSON(container, s.containerAnnotations())
 	for _, m := range s.models() {
 		s.typesJSON(schema, m)
 		set := map[string]any{"$Collection": true, "$Type": s.ns + "." + m.typeName}
@@ -19,12 +20,15 @@ func (s *Service) metadataJSON() []byte {
 		if len(bindings) > 0 {
 			set["$NavigationPropertyBinding"] = bindings
 		}
-		annotateJSON(set, s.setAnnotations())
+		annotateJSON(set, s.setAnnotations(m))
+		if props, ok := s.concurrency(m); ok {
+			set["@"+coreTerms+"OptimisticConcurrency"] = append([]string{}, props...)
+		}
 		container[m.ent.Name] = set
 	}
 	schema["Container"] = container
 	reference := map[string]any{}
-	for _, v := range []string{"Core", "Capabilities"} {
+	for _, v := range s.vocabularies() {
 		reference["https://oasis-tcs.github.io/odata-vocabularies/vocabularies/Org.OData."+v+".V1.json"] =
 			map[string]any{"$Include": []any{map[string]any{"$Namespace": "Org.OData." + v + ".V1"}}}
 	}
@@ -90,6 +94,8 @@ func (s *Service) memberJSON(m *member) map[string]any {
 	for _, f := range m.property.facets() {
 		if n, err := strconv.Atoi(f[1]); err == nil {
 			out["$"+f[0]] = n
+		} else if f[0] == "DefaultValue" {
+			out["$"+f[0]] = f[1] == "true"
 		} else {
 			out["$"+f[0]] = f[1]
 		}

@@ -10,7 +10,7 @@ import (
 func (s *Service) metadataXML() []byte {
 	x := &xmlWriter{}
 	x.open("edmx:Edmx", "xmlns:edmx", "http://docs.oasis-open.org/odata/ns/edmx", "Version", s.opts.Version)
-	for _, v := range []string{"Core", "Capabilities"} {
+	for _, v := range s.vocabularies() {
 		x.open("edmx:Reference", "Uri", "https://oasis-tcs.github.io/odata-vocabularies/vocabularies/Org.OData."+v+".V1.xml")
 		x.leaf("edmx:Include", "Namespace", "Org.OData."+v+".V1")
 		x.close()
@@ -27,10 +27,19 @@ func (s *Service) metadataXML() []byte {
 		for i := range m.navs {
 			x.leaf("NavigationPropertyBinding", "Path", m.navs[i].name, "Target", m.navs[i].target)
 		}
-		x.annotations(s.setAnnotations())
+		x.annotations(s.setAnnotations(m))
+		if props, ok := s.concurrency(m); ok {
+			x.open("Annotation", "Term", coreTerms+"OptimisticConcurrency")
+			x.open("Collection")
+			for _, p := range props {
+				x.text("PropertyPath", p)
+			}
+			x.close()
+			x.close()
+		}
 		x.close()
 	}
-	x.annotations([]annotation{{capabilitiesTerms + "BatchSupported", false}})
+	x.annotations(s.containerAnnotations())
 	x.close()
 	x.close()
 	x.close()
@@ -173,6 +182,12 @@ func (x *xmlWriter) open(name string, attrs ...string) {
 }
 
 func (x *xmlWriter) leaf(name string, attrs ...string) { x.tag(name, attrs, "/>") }
+
+func (x *xmlWriter) text(name, text string) {
+	x.WriteString(strings.Repeat("  ", len(x.stack)) + "<" + name + ">")
+	xml.EscapeText(x, []byte(text)) // a Builder does not fail
+	x.WriteString("</" + name + ">\n")
+}
 
 func (x *xmlWriter) close() {
 	name := x.stack[len(x.stack)-1]

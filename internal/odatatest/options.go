@@ -56,6 +56,10 @@ type Options struct {
 	NoFilter  bool // $filter and $orderby are refused
 	NoVersion bool // no version fields and no ETags
 
+	NoUpsert    bool // a PATCH or PUT of an entity that does not exist is 404
+	NeedIfMatch bool // a PATCH, PUT or DELETE without If-Match is 428
+	Repeatable  bool // Repeatable Requests are supported, and announced
+
 	// Bench keeps each answer to a read, ready to be sent again until
 	// something is edited; see [Service.Prerender].
 	Bench bool
@@ -101,6 +105,9 @@ type Service struct {
 
 	faults   *faults
 	requests requestLog
+	wrote    writeLog
+	repeats  *repeats
+	csrf     csrfSessions
 	auth     *signIns
 	bench    *answers
 }
@@ -126,7 +133,7 @@ func New(o Options) *Service {
 		s.companies = newCompanies(o.Companies)
 		s.companyTable = newTables([]Set{companySet(s.companies)}, s.ns, false)[0]
 		s.companyTable.typeName = "company"
-		s.opts.NoDelta = true
+		s.opts.NoDelta, s.opts.NoUpsert = true, true
 	case Dataverse:
 		s.root, s.ns = "/api/data/v9.2/", "Microsoft.Dynamics.CRM"
 		sets = dataverse(sets)
@@ -137,6 +144,9 @@ func New(o Options) *Service {
 		panic(err)
 	}
 	s.auth = newSignIns(o.Auth, o.Now)
+	if o.Repeatable {
+		s.repeats = &repeats{done: make(map[string]*repeat)}
+	}
 	if o.Bench {
 		s.bench = &answers{}
 	}

@@ -186,12 +186,18 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// The service reads only. Protocol 4.01, 9.3.5: 405.
-func TestReadOnly(t *testing.T) {
+// Protocol 4.01, 9.3.5: 405 tells what is allowed (RFC 9110, 15.5.6).
+func TestMethods(t *testing.T) {
 	_, url := newThings(t, 1, Options{})
-	for _, method := range []string{"POST", "PATCH", "PUT", "DELETE"} {
-		if r := do(t, method, url+"things('a')", "{}"); r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") == "" {
-			t.Errorf("%s: status %d and Allow %q, want 405 and the methods", method, r.status, r.header.Get("Allow"))
+	for path, methods := range map[string]string{
+		"": "POST PATCH PUT DELETE", "$metadata": "POST PATCH PUT DELETE", "things/$count": "POST PATCH PUT DELETE",
+		"things": "PATCH PUT DELETE", "things('a')": "POST OPTIONS",
+	} {
+		for _, method := range strings.Fields(methods) {
+			r := do(t, method, url+path, "{}", "Content-Type", "application/json")
+			if allow := r.header.Get("Allow"); r.status != http.StatusMethodNotAllowed || allow == "" || strings.Contains(allow, method) {
+				t.Errorf("%s /%s: status %d and Allow %q, want 405 and the other methods", method, path, r.status, allow)
+			}
 		}
 	}
 	if r := do(t, "HEAD", url+"things", ""); r.status != 200 || r.raw != "" {

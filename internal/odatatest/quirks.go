@@ -29,8 +29,27 @@ const (
 	OddConstraint      = "odd-constraint"
 )
 
+// The quirks of writing. NoIEEE754 and OddErrors show there too.
+const (
+	Duplicate500 = "500-duplicate"
+	CSRF         = "csrf"
+	Normalise    = "normalise"
+)
+
 // Quirks returns the quirks that a service can have.
-func Quirks() []Name {
+func Quirks() []Name { return append(ReadQuirks(), WriteQuirks()...) }
+
+// WriteQuirks returns the quirks that only show when a client writes.
+func WriteQuirks() []Name {
+	return []Name{
+		{Duplicate500, "a POST of a key that exists is answered with 500"},
+		{CSRF, "writes are answered with 403 unless they have a token and cookies from the root"},
+		{Normalise, "written texts are trimmed, decimals rounded to 2 places, and versions grow by 2"},
+	}
+}
+
+// ReadQuirks returns the quirks that show when a client reads.
+func ReadQuirks() []Name {
 	return []Name{
 		{OffsetTokens, "next links count rows, so that edits between pages skip or repeat rows"},
 		{IgnoreMaxPageSize, "the size of pages is the server's alone"},
@@ -48,7 +67,7 @@ func Quirks() []Name {
 		{NoOr, "$filter with or over different fields is refused"},
 		{TextTimeCompare, "times are compared as texts of another form"},
 		{CaseInsensitive, "strings are compared without case"},
-		{NoIEEE754, "IEEE754Compatible is refused with 406, and large numbers are JSON numbers"},
+		{NoIEEE754, "IEEE754Compatible is refused with 406 and 415, and large numbers are JSON numbers"},
 		{OddErrors, "error bodies are numbers, text, HTML or empty"},
 		{OddConstraint, "referential constraints in the metadata are malformed"},
 	}

@@ -155,8 +155,8 @@ func TestQuirks(t *testing.T) {
 			})
 		},
 	}
-	everyName(t, Quirks(), cases)
-	for _, q := range Quirks() {
+	everyName(t, ReadQuirks(), cases)
+	for _, q := range ReadQuirks() {
 		if test := cases[q.Name]; test != nil {
 			t.Run(q.Name, func(t *testing.T) { test(t, q.Name) })
 		}
@@ -205,7 +205,7 @@ func shape(raw string) string {
 
 // The numeric, textual, HTML and empty bodies of odd-errors all come.
 func TestOddErrorBodies(t *testing.T) {
-	for status, want := range map[int]string{400: "{", 501: "m", 404: "<", 412: ""} {
+	for status, want := range map[int]string{400: "{", 501: "m", 404: "<", 412: "", 428: "{"} {
 		body := string(oddError(&failure{status: status, message: "m"}).body)
 		if want == "" && body != "" || !strings.HasPrefix(body, want) {
 			t.Errorf("status %d: got %q, want it to begin with %q", status, body, want)

@@ -1,6 +1,7 @@
 package odatatest
 
 import (
+	"io"
 	"mime"
 	"net/http"
 	"strconv"
@@ -18,6 +19,12 @@ type request struct {
 	xml      bool   // of $metadata
 	pageSize int    // odata.maxpagesize, or 0
 	track    bool   // odata.track-changes
+	returns  string // minimal, representation or ""
+	goOn     string // odata.continue-on-error: true, false or ""
+
+	body []byte            // of a write
+	part bool              // of a batch
+	refs map[string]string // URLs by the ids of the requests before it in a batch
 }
 
 // newRequest reads the headers (Protocol 4.01, 8.2).
@@ -63,6 +70,17 @@ func (rq *request) preferences(headers []string) {
 			}
 		case "odata.track-changes":
 			rq.track = true
+		case "return", "odata.return":
+			if value = strings.TrimSpace(value); rq.returns == "" && (value == "minimal" || value == "representation") {
+				rq.returns = value
+			}
+		case "odata.continue-on-error":
+			if rq.goOn == "" {
+				rq.goOn = "true"
+				if strings.EqualFold(strings.TrimSpace(value), "false") {
+					rq.goOn = "false"
+				}
+			}
 		}
 	}
 }
@@ -162,4 +180,29 @@ func (rq *request) preferenceApplied(sized, tracked bool) string {
 		applied = append(applied, prefix+"track-changes")
 	}
 	return strings.Join(applied, ",")
+}
+
+// expandReference replaces "$id" at the begin of a URL by the URL of the
+// request with that id (Protocol 4.01, 11.7.3.1).
+func (rq *request) expandReference(link string) (string, bool) {
+	id, rest, nested := strings.Cut(strings.TrimPrefix(link, "$"), "/")
+	url, ok := rq.refs[id]
+	if nested {
+		url += "/" + rest
+	}
+	return url, ok
+}
+
+// readBody reads the body of a write.
+func (rq *request) readBody() (err error) {
+	if rq.Body == nil {
+		return nil
+	}
+	if rq.body, err = io.ReadAll(io.LimitReader(rq.Body, maxBody+1)); err != nil {
+		return badRequest("The body cannot be read.")
+	}
+	if len(rq.body) > maxBody {
+		return fail(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "The body is too large.")
+	}
+	return nil
 }

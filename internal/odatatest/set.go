@@ -22,6 +22,10 @@ type Set struct {
 	// called again and again from several goroutines.
 	Rows int
 	Row  func(i int) []kedge.Value
+
+	// derive sets the values of a row that follow from others, when a client
+	// has written it. nil if there are none.
+	derive func(values []kedge.Value)
 }
 
 // The fields that an entity without a version field gets.

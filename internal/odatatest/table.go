@@ -18,6 +18,9 @@ type table struct {
 	log     []edit // sorted by commit
 	live    int
 	version int64 // last row version given out
+	made    int64 // last number of a key that the service made
+
+	alternates alternates
 
 	sortMu sync.Mutex
 	sorted map[string]*sorted // by $orderby
@@ -126,6 +129,7 @@ func (t *table) write(seq, number int64, keys, values []kedge.Value) {
 	}
 	r.versions = append(r.versions, v)
 	t.log = append(t.log, edit{row: r, at: len(r.versions) - 1})
+	t.note(r, values)
 }
 
 // editsAfter returns the edits of commits after seq.
