@@ -91,7 +91,7 @@ func (d *draft) checkVersion() {
 	switch v := d.rules.Version; {
 	case v != "" && d.ext.Field(v) == nil:
 		d.externalField(v)
-	case v == "" && d.ext.Version == "" && !d.ext.Delta:
+	case v == "" && d.ext.Version == "" && !d.ext.Delta && d.rules.Direction != Upload:
 		d.find(Finding{Code: VersionMissing, Severity: SeverityWarning, Side: SideExternal,
 			Message: fmt.Sprintf("%s has no version field and no delta, so every read is full", d.ext.Name), Fix: "set version to a field that grows with every change"})
 	}
@@ -177,11 +177,9 @@ func (d *draft) holdsKey(loc *kedge.Field, target *kedge.Entity) bool {
 
 // invertible checks that a field that is moved both ways loses nothing.
 func (d *draft) invertible(f *Field, exts []*kedge.Field, loc *kedge.Field) {
-	if d.rules.direction(f) != Bidirectional || f.Lookup != nil {
-		return
-	}
 	reason := ""
 	switch {
+	case f.Lookup != nil:
 	case f.Expressions != (Expressions{}):
 		if f.Expressions.Download == "" || f.Expressions.Upload == "" {
 			reason = "it has an expression for one direction only"
@@ -189,25 +187,36 @@ func (d *draft) invertible(f *Field, exts []*kedge.Field, loc *kedge.Field) {
 			d.fail(ExpressionInvalid, SideMapping, loc.Name, "correct the expression", "expr.upload of %s: %v", loc.Name, err)
 		}
 	case len(f.Values) > 0:
-		if t, err := newValueTable(f.Values, f.Otherwise, exts[0], loc); err == nil && !t.oneToOne() {
-			reason = "two external values become the same local value"
+		if t, err := newValueTable(f.Values, f.Otherwise, exts[0], loc); err == nil {
+			if _, err = t.invert(exts[0], loc); err != nil {
+				reason = err.Error()
+			}
 		}
-	case !roundTrips(exts[0].Type, loc.Type):
-		reason = fmt.Sprintf("%v to %v and back is not always the same", exts[0].Type, loc.Type)
+	default:
+		reason = lossy(f, exts[0], loc)
 	}
 	if reason != "" {
 		d.fail(NotInvertible, SideMapping, loc.Name, "set direction: download on the field", "%s cannot be moved both ways: %s", loc.Name, reason)
 	}
 }
 
-// roundTrips reports whether every external value that converts comes back as
-// an equal value.
-func roundTrips(ext, loc kedge.Type) bool {
-	if !convertible(ext, loc) {
-		return true // found where the conversion is checked
+// lossy says why an external value that converts may come back as another, or
+// "" if none does.
+func lossy(f *Field, ext, loc *kedge.Field) string {
+	switch {
+	case !convertible(ext.Type, loc.Type): // found where the conversion is checked
+	case !roundTrips(ext.Type, loc.Type):
+		return fmt.Sprintf("%v to %v and back is not always the same", ext.Type, loc.Type)
+	case loc.Format == kedge.FormatGUID && ext.Format != kedge.FormatGUID && f.Compare != CompareNocase:
+		return "a guid comes back in lower case; set compare: nocase if that does not matter"
 	}
-	// Text that looks like a number, a date or bytes may be spelled in
-	// several ways; what comes back is one of them.
+	return ""
+}
+
+// roundTrips reports whether every external value that converts comes back as
+// an equal value. Text that looks like a number, a date or bytes may be spelled
+// in several ways; what comes back is one of them.
+func roundTrips(ext, loc kedge.Type) bool {
 	return ext != kedge.TypeString || loc == kedge.TypeString
 }
 
@@ -230,9 +239,11 @@ func (d *draft) conflictAndDeletes() {
 	if m := d.rules.Conflict.Modified; m != (NamePair{}) {
 		if f := d.externalField(m.External); f != nil {
 			d.stamp(f, SideExternal)
+			d.plan.Modified.External = d.external.at(m.External)
 		}
 		if f := d.localField(m.Local); f != nil {
 			d.stamp(f, SideLocal)
+			d.plan.Modified.Local = d.localRead.at(m.Local)
 		}
 	}
 	deletes := d.rules.Deletes

@@ -48,8 +48,8 @@ func holdDependents(plans []*EntityPlan, held map[string][]Finding) []*EntityPla
 	for again := true; again; {
 		again = false
 		plans = slices.DeleteFunc(plans, func(p *EntityPlan) bool {
-			for _, l := range p.Lookups {
-				if _, ok := held[l.Target]; ok && l.Required {
+			for _, l := range p.needed() {
+				if _, ok := held[l.Target]; ok {
 					held[p.Name] = append(held[p.Name], Finding{Code: LookupTargetMissing, Severity: SeverityError, Side: SideMapping, Entity: p.Name,
 						Field: l.Field, Message: fmt.Sprintf("%s must point to a record of %s, which is held", l.Field, l.Target), Fix: "repair " + l.Target + " first"})
 					again = true
@@ -60,4 +60,20 @@ func holdDependents(plans []*EntityPlan, held map[string][]Finding) []*EntityPla
 		})
 	}
 	return plans
+}
+
+// needed returns the lookups that every record must have.
+func (p *EntityPlan) needed() []Lookup {
+	var out []Lookup
+	for _, l := range p.Lookups {
+		if l.Required {
+			out = append(out, l)
+		}
+	}
+	for _, l := range p.UploadLookups {
+		if l.Required && p.Uploads(l.Local) {
+			out = append(out, l)
+		}
+	}
+	return out
 }

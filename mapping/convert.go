@@ -185,6 +185,9 @@ func convertNumber(v kedge.Value, to kedge.Type) (kedge.Value, error) {
 		return kedge.Int(i), nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
+	if f == 0 {
+		f = 0 // minus zero is the same number
+	}
 	if err != nil || strconv.FormatFloat(f, 'f', -1, 64) != canonicalNumber(text) {
 		return kedge.Value{}, errNotExact
 	}

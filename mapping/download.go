@@ -1,8 +1,6 @@
 package mapping
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/kedge-sync/kedge"
@@ -97,88 +95,4 @@ func (s *step) recover(code string, cause error) (kedge.Value, error) {
 		return s.fallback, nil
 	}
 	return kedge.Value{}, &FieldError{Field: s.field, Code: code, Err: cause}
-}
-
-// A valueTable is a compiled value map.
-type valueTable struct {
-	external  kedge.Type
-	values    map[string]kedge.Value // by canonical text of the external value
-	otherwise Otherwise
-}
-
-var errNoEntry = errors.New("value is not in the value map")
-
-func (t *valueTable) lookup(v kedge.Value, to *target) (kedge.Value, string, error) {
-	if v.Type() != t.external {
-		var err error
-		if v, err = convertValue(v, t.external); err != nil {
-			return kedge.Value{}, codeConversion, err
-		}
-	}
-	var found kedge.Value
-	var ok bool
-	switch v.Type() {
-	case kedge.TypeString:
-		found, ok = t.values[v.Str()]
-	case kedge.TypeDecimal:
-		found, ok = t.values[kedge.CanonicalDecimal(v.Str())]
-	default:
-		var buf [48]byte
-		found, ok = t.values[string(v.AppendText(buf[:0]))]
-	}
-	switch {
-	case ok:
-		return found, "", nil
-	case t.otherwise == OtherwiseEmpty:
-		return kedge.Null(), "", nil
-	case t.otherwise == OtherwiseKeep:
-		kept, err := to.fit(v)
-		return kept, codeConversion, err
-	}
-	return kedge.Value{}, codeValueMap, errNoEntry
-}
-
-// newValueTable compiles pairs for an external and a local field.
-func newValueTable(pairs []ValuePair, otherwise Otherwise, external, local *kedge.Field) (*valueTable, error) {
-	switch external.Type {
-	case kedge.TypeJSON, kedge.TypeBytes:
-		return nil, fmt.Errorf("a field of type %v cannot have values", external.Type)
-	}
-	t := &valueTable{external: external.Type, values: make(map[string]kedge.Value, len(pairs)), otherwise: otherwise}
-	to := newTarget(local)
-	for _, p := range pairs {
-		from, err := kedge.ParseText(external.Type, p.External)
-		if err != nil {
-			return nil, fmt.Errorf("value %q is not a valid %v, the type of the external field", p.External, external.Type)
-		}
-		v, err := to.fit(p.Local)
-		if err == nil && v.IsNull() && !to.nullable {
-			err = errNull
-		}
-		if err != nil {
-			return nil, fmt.Errorf("value for %q does not fit the local field of type %v: %w", p.External, local.Type, err)
-		}
-		key := from.Text()
-		if from.Type() == kedge.TypeDecimal {
-			key = kedge.CanonicalDecimal(key)
-		}
-		if _, twice := t.values[key]; twice {
-			return nil, fmt.Errorf("value %q is there twice with different spellings", p.External)
-		}
-		t.values[key] = v
-	}
-	return t, nil
-}
-
-// oneToOne reports whether no two external values become the same local value.
-func (t *valueTable) oneToOne() bool {
-	seen := make(map[string]bool, len(t.values))
-	for _, v := range t.values {
-		key := string(v.AppendCanonical(nil))
-		if seen[key] {
-			return false
-		}
-		seen[key] = true
-	}
-	return true
 }

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,10 +18,14 @@ type draft struct {
 	plan          *EntityPlan
 	external      names
 	local         names
+	localRead     names // begins like local
 	hashed        []int
+	locals        map[int]*localDraft // by position
+	claims        map[int]claim       // by position of the external field
 	ext, loc      *kedge.Entity
 	findings      []Finding
 	downloadParts []string // what the fingerprint is made of
+	uploadParts   []string // what that of uploads is made of
 }
 
 // names collects the field names of a plan.
@@ -42,10 +47,12 @@ func (n *names) at(name string) int {
 	return len(n.list) - 1
 }
 
+func (n *names) clone() names { return names{slices.Clone(n.list), maps.Clone(n.index)} }
+
 func (c *compiler) entity(e *Entity) *draft {
 	rules := e.withDefaults()
-	d := &draft{compiler: c, rules: &rules, ext: c.ext.Entity(e.External), loc: c.loc.Entity(e.Local)}
-	d.plan = &EntityPlan{Name: rules.Name, Rules: &rules, External: d.ext, Local: d.loc}
+	d := &draft{compiler: c, rules: &rules, ext: c.ext.Entity(e.External), loc: c.loc.Entity(e.Local), locals: map[int]*localDraft{}, claims: map[int]claim{}}
+	d.plan = &EntityPlan{Name: rules.Name, Rules: &rules, External: d.ext, Local: d.loc, Modified: Pair{-1, -1}}
 	if !d.checkEntities() {
 		return d
 	}
@@ -57,6 +64,7 @@ func (c *compiler) entity(e *Entity) *draft {
 	}
 	d.pairsOfKey()
 	d.alternateKeys()
+	d.localRead = d.local.clone()
 	d.filters()
 	d.conflictAndDeletes()
 	d.finish()
@@ -139,17 +147,12 @@ func candidate(e *kedge.Entity, side string) string {
 // pairsOfKey maps the key pairs that no field maps with a conversion.
 func (d *draft) pairsOfKey() {
 	for i, p := range d.rules.Key {
-		if d.mapsLocal(d.plan.Key[i].Local) || d.ext.Field(p.External) == nil || d.loc.Field(p.Local) == nil {
+		if r := d.locals[d.plan.Key[i].Local]; r != nil && r.down || d.ext.Field(p.External) == nil || d.loc.Field(p.Local) == nil {
 			continue
 		}
 		f := Field{External: []string{p.External}, Local: p.Local, Direction: Download}.withDefaults()
 		d.field(&f)
 	}
-}
-
-func (d *draft) mapsLocal(local int) bool {
-	return slices.ContainsFunc(d.plan.steps, func(s step) bool { return s.local == local }) ||
-		slices.ContainsFunc(d.plan.Lookups, func(l Lookup) bool { return l.Local == local })
 }
 
 func (d *draft) alternateKeys() {
@@ -172,6 +175,11 @@ func (d *draft) filters() {
 	if d.plan.DownloadFilter != nil {
 		for _, name := range d.plan.DownloadFilter.Fields() {
 			d.external.at(name)
+		}
+	}
+	if d.plan.UploadFilter != nil {
+		for _, name := range d.plan.UploadFilter.Fields() {
+			d.localRead.at(name)
 		}
 	}
 }
@@ -200,6 +208,7 @@ func (d *draft) finish() {
 	p := d.plan
 	p.ExternalFields = kedge.NewFields(d.external.list...)
 	p.LocalFields = kedge.NewFields(d.local.list...)
+	d.finishUpload()
 	slices.Sort(d.hashed)
 	p.hashed = slices.Compact(d.hashed)
 	for i := range p.steps {

@@ -176,11 +176,16 @@ func (x *exprRules) member(v *ast.MemberNode) {
 }
 
 // run evaluates the expression for one record. Values of the record that are
-// missing or null are nil.
+// missing or null are nil, and so are those past the end of a record that was
+// not read in full.
 func (x *expression) run(v kedge.Value, src *kedge.Record) (kedge.Value, error) {
 	record := make(map[string]any, len(x.fields))
 	for i, name := range x.fields {
-		record[name] = exprValue(src.Values[x.positions[i]])
+		if at := x.positions[i]; at < len(src.Values) {
+			record[name] = exprValue(src.Values[at])
+		} else {
+			record[name] = nil
+		}
 	}
 	env := map[string]any{exprRecordName: record}
 	if x.hasValue {

@@ -8,7 +8,7 @@ import (
 	"github.com/kedge-sync/kedge/internal/nearest"
 )
 
-// field checks one field rule and adds what it does on download to the plan.
+// field checks one field rule and adds what it does to the plan.
 func (d *draft) field(f *Field) {
 	loc := d.localField(f.Local)
 	var exts []*kedge.Field
@@ -18,70 +18,98 @@ func (d *draft) field(f *Field) {
 	if loc == nil || slices.Contains(exts, nil) {
 		return
 	}
-	down, up := d.ways(f, exts, loc)
-	if up {
-		d.invertible(f, exts, loc)
-	}
-	if !down {
-		if up {
-			d.uploadOnly(f, exts, loc)
-		}
+	w := d.ways(f, exts, loc)
+	if !w.down && !w.up {
 		return
 	}
-	d.lookupText(f, exts, loc)
 	local := d.local.at(f.Local)
-	if d.mapsLocal(local) {
+	if !d.localRule(f, local, w) {
 		d.fail(LocalFieldTwice, SideLocal, f.Local, "map it once, or set enabled: false on one of the rules", "%s is mapped twice", f.Local)
 		return
 	}
-	if f.Lookup != nil {
-		d.lookup(f, loc, local)
+	both := w.down && w.up && d.rules.direction(f) == Bidirectional
+	if both {
+		d.invertible(f, exts, loc)
+	}
+	if w.down && !d.download(f, exts, loc, local) || !w.up {
 		return
 	}
-	d.step(f, exts, loc, local)
+	before := len(d.findings)
+	s, l, ok := d.path(f, exts, loc, local)
+	if !w.wanted || both || w.down && f.Lookup != nil {
+		// Nobody asked for the path, or what is wrong with it was found already.
+		d.findings = d.findings[:before]
+	}
+	if ok {
+		d.upload(f, exts, s, l, w)
+	}
+}
+
+// download adds what a field does on download to the plan.
+func (d *draft) download(f *Field, exts []*kedge.Field, loc *kedge.Field, local int) bool {
+	d.lookupText(f, exts, loc)
+	if f.Lookup == nil {
+		return d.step(f, exts, loc, local)
+	}
+	l, ok := d.lookup(f, loc, local)
+	if ok {
+		d.hashed = append(d.hashed, l.External...)
+		d.plan.Lookups = append(d.plan.Lookups, l)
+		d.describe(f, kedge.TypeMissing, loc)
+	}
+	return ok
+}
+
+// ways are the ways that a field goes.
+type ways struct {
+	down   bool
+	up     bool // if there is a path; problems of it matter only if it is wanted
+	wanted bool // a sync uploads it
 }
 
 // ways tells whether the field is downloaded and whether it is uploaded.
-// Imports ignore the direction of the entity, so that does not keep a field
-// from being downloaded; only its own does.
-func (d *draft) ways(f *Field, exts []*kedge.Field, loc *kedge.Field) (down, up bool) {
-	down, up = f.Direction != Upload, d.rules.direction(f).Uploads() && len(exts) > 0
+// Imports and exports ignore the direction of the entity, so that does not keep
+// a field from being moved; only its own does. Key pairs are downloaded, and
+// uploaded when a record is created.
+func (d *draft) ways(f *Field, exts []*kedge.Field, loc *kedge.Field) ways {
+	pair := d.isKeyPair(f)
+	w := ways{
+		down:   f.Direction != Upload && (f.Expressions.Upload == "" || f.Expressions.Download != "" || d.rules.direction(f) != Upload) || pair,
+		up:     len(exts) > 0 && (f.Direction != Download || pair),
+		wanted: len(exts) > 0 && d.rules.direction(f).Uploads(),
+	}
+	if f.Direction == Upload && len(exts) == 0 {
+		d.fail(NotInvertible, SideMapping, loc.Name, "take direction: upload out, or name an external field", "%s has no external field to upload to", loc.Name)
+	}
 	for _, x := range exts {
-		if up && (x.ReadOnly || x.Computed) {
-			up = false
-			if !down {
-				d.fail(ReadOnlyField, SideExternal, x.Name, "take the field out, or choose another external field", "%s cannot be written, so it is not uploaded", x.Name)
-				continue
-			}
-			d.find(Finding{Code: ReadOnlyField, Severity: SeverityNote, Side: SideExternal, Field: x.Name,
-				Message: fmt.Sprintf("%s cannot be written, so it is only downloaded", x.Name)})
+		if x.ReadOnly || x.Computed {
+			w = d.readOnlyExternal(x, w)
 		}
 	}
-	if down && (loc.ReadOnly || loc.Computed) && !d.isKeyPair(f) {
-		down = false
+	if w.down && (loc.ReadOnly || loc.Computed) && !pair {
+		w.down = false
 		severity, fix := SeverityNote, ""
-		if !up {
+		if !w.wanted {
 			severity, fix = SeverityError, "choose another local field"
 		}
 		d.find(Finding{Code: ReadOnlyField, Severity: severity, Side: SideLocal, Field: loc.Name, Fix: fix,
 			Message: fmt.Sprintf("%s cannot be written, so it is not downloaded", loc.Name)})
 	}
-	return down, up
+	return w
 }
 
-// uploadOnly checks a field that is not downloaded.
-func (d *draft) uploadOnly(f *Field, exts []*kedge.Field, loc *kedge.Field) {
+// readOnlyExternal returns what is left of w if the external field x cannot be
+// written.
+func (d *draft) readOnlyExternal(x *kedge.Field, w ways) ways {
 	switch {
-	case len(exts) != 1 || f.Lookup != nil:
-	case f.Expressions.Upload != "":
-		if _, err := compileExpression(f.Expressions.Upload, loc.Type, d.loc, exts[0].Type); err != nil {
-			d.fail(ExpressionInvalid, SideMapping, loc.Name, "correct the expression", "expr.upload of %s: %v", loc.Name, err)
-		}
-	case len(f.Values) > 0:
-		d.valueTable(f, exts[0], loc)
-	default:
-		d.convertible(exts[0], loc)
+	case w.wanted && !w.down:
+		d.fail(ReadOnlyField, SideExternal, x.Name, "take the field out, or choose another external field", "%s cannot be written, so it is not uploaded", x.Name)
+	case w.wanted:
+		d.find(Finding{Code: ReadOnlyField, Severity: SeverityNote, Side: SideExternal, Field: x.Name,
+			Message: fmt.Sprintf("%s cannot be written, so it is only downloaded", x.Name)})
 	}
+	w.up, w.wanted = false, false
+	return w
 }
 
 func (d *draft) isKeyPair(f *Field) bool {
@@ -89,7 +117,7 @@ func (d *draft) isKeyPair(f *Field) bool {
 }
 
 // step adds the step of a field that is not a lookup.
-func (d *draft) step(f *Field, exts []*kedge.Field, loc *kedge.Field, local int) {
+func (d *draft) step(f *Field, exts []*kedge.Field, loc *kedge.Field, local int) bool {
 	s := step{external: -1, local: local, field: f.external(), target: newTarget(loc), onError: f.OnError}
 	from := kedge.TypeMissing
 	if len(exts) > 0 {
@@ -122,6 +150,7 @@ func (d *draft) step(f *Field, exts []*kedge.Field, loc *kedge.Field, local int)
 		d.plan.steps = append(d.plan.steps, s)
 		d.describe(f, from, loc)
 	}
+	return ok
 }
 
 // typed returns v, as written in the file, as a value of the local field.
@@ -178,8 +207,8 @@ func (d *draft) valueTable(f *Field, ext, loc *kedge.Field) (*valueTable, bool) 
 	return t, true
 }
 
-// lookup adds a lookup to the plan.
-func (d *draft) lookup(f *Field, loc *kedge.Field, local int) {
+// lookup returns the lookup of a field.
+func (d *draft) lookup(f *Field, loc *kedge.Field, local int) (Lookup, bool) {
 	t := d.m.Entity(f.Lookup.Entity)
 	if t == nil {
 		names := make([]string, len(d.m.Entities))
@@ -191,23 +220,20 @@ func (d *draft) lookup(f *Field, loc *kedge.Field, local int) {
 			fix += ", perhaps " + c
 		}
 		d.fail(LookupTargetMissing, SideMapping, loc.Name, fix, "lookup entity %s is not in this mapping", f.Lookup.Entity)
-		return
+		return Lookup{}, false
 	}
 	if t.Disabled {
 		d.find(Finding{Code: LookupTargetMissing, Severity: SeverityWarning, Side: SideMapping, Field: loc.Name, Fix: "enable " + t.Name,
 			Message: fmt.Sprintf("lookup entity %s is disabled; only records that were downloaded before are found", t.Name)})
 	}
 	if !d.lookupTypes(f, t, loc) {
-		return
+		return Lookup{}, false
 	}
 	l := Lookup{Field: loc.Name, Local: local, Target: t.Name, By: d.lookupBy(f, t), Required: !loc.Nullable}
 	for _, name := range f.External {
-		i := d.external.at(name)
-		l.External = append(l.External, i)
-		d.hashed = append(d.hashed, i)
+		l.External = append(l.External, d.external.at(name))
 	}
-	d.plan.Lookups = append(d.plan.Lookups, l)
-	d.describe(f, kedge.TypeMissing, loc)
+	return l, true
 }
 
 // lookupBy returns the fields of the target that the values equal, or nil if

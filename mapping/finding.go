@@ -39,6 +39,7 @@ const (
 	ExpressionInvalid     Code = "expression_invalid"
 	ValueInvalid          Code = "value_invalid"
 	LocalFieldTwice       Code = "local_field_twice"
+	ExternalFieldTwice    Code = "external_field_twice"
 	TechnicalEntity       Code = "technical_entity"
 	LookupTextField       Code = "lookup_text_field"
 	VersionMissing        Code = "version_missing"

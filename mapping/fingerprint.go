@@ -17,20 +17,26 @@ func (d *draft) describe(f *Field, from kedge.Type, loc *kedge.Field) {
 	if f.OnError == OnErrorDefault {
 		part += string(f.Default.AppendCanonical(nil))
 	}
+	d.downloadParts = append(d.downloadParts, part+describeRule(f, f.Expressions.Download))
+}
+
+// describeRule notes how a field is converted, with the expression of one way.
+func describeRule(f *Field, expression string) string {
 	switch {
 	case !f.Constant.IsMissing():
-		part += " constant " + string(f.Constant.AppendCanonical(nil))
-	case f.Expressions.Download != "":
-		part += " expr " + strconv.Quote(f.Expressions.Download)
+		return " constant " + string(f.Constant.AppendCanonical(nil))
+	case expression != "":
+		return " expr " + strconv.Quote(expression)
 	case f.Lookup != nil:
-		part += fmt.Sprintf(" lookup %q %q", f.Lookup.Entity, f.Lookup.Fields)
+		return fmt.Sprintf(" lookup %q %q", f.Lookup.Entity, f.Lookup.Fields)
 	case len(f.Values) > 0:
-		part += " values " + string(f.Otherwise)
+		part := " values " + string(f.Otherwise)
 		for _, p := range f.Values {
 			part += " " + strconv.Quote(p.External) + string(p.Local.AppendCanonical(nil))
 		}
+		return part
 	}
-	d.downloadParts = append(d.downloadParts, part)
+	return ""
 }
 
 // fingerprint returns the hash of all that, when changed, makes rows that were

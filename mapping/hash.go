@@ -15,22 +15,31 @@ func (p *EntityPlan) Hash(src *kedge.Record) uint64 {
 	d.Reset()
 	var buf [128]byte
 	for _, i := range p.hashed {
-		v := src.Values[i]
-		switch v.Type() {
-		case kedge.TypeString, kedge.TypeBytes, kedge.TypeJSON:
-			// As AppendCanonical does, without copying the text.
-			b := strconv.AppendInt(append(buf[:0], byte('A'+v.Type())), int64(len(v.Str())), 36)
-			d.Write(append(b, ':'))
-			d.WriteString(v.Str())
-		case kedge.TypeDecimal:
-			d.Write(appendDecimal(buf[:0], v.Str()))
-		case kedge.TypeTime:
-			d.Write(cutTime(v).AppendCanonical(buf[:0]))
-		default:
-			d.Write(v.AppendCanonical(buf[:0]))
-		}
+		hashValue(&d, buf[:0], src.Values[i])
 	}
 	return d.Sum64()
+}
+
+// hashValue adds v to d, with b as memory.
+func hashValue(d *xxhash.Digest, b []byte, v kedge.Value) {
+	switch v.Type() {
+	case kedge.TypeString, kedge.TypeBytes, kedge.TypeJSON:
+		hashText(d, b, v.Type(), v.Str())
+	case kedge.TypeDecimal:
+		d.Write(appendDecimal(b, v.Str()))
+	case kedge.TypeTime:
+		d.Write(cutTime(v).AppendCanonical(b))
+	default:
+		d.Write(v.AppendCanonical(b))
+	}
+}
+
+// hashText adds a text as [kedge.Value.AppendCanonical] writes it, without
+// copying it.
+func hashText(d *xxhash.Digest, b []byte, typ kedge.Type, s string) {
+	b = strconv.AppendInt(append(b, byte('A'+typ)), int64(len(s)), 36)
+	d.Write(append(b, ':'))
+	d.WriteString(s)
 }
 
 // appendDecimal is [kedge.Value.AppendCanonical] for a decimal without a plus

@@ -44,7 +44,7 @@ func lookupEdges(plans []*EntityPlan) [][]int {
 	}
 	edges := make([][]int, len(plans))
 	for i, p := range plans {
-		for _, l := range p.Lookups {
+		for _, l := range slices.Concat(p.Lookups, p.UploadLookups) {
 			if j, ok := position[l.Target]; ok {
 				edges[i] = append(edges[i], j)
 			}

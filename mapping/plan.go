@@ -25,20 +25,32 @@ type EntityPlan struct {
 	External *kedge.Entity // live entities
 	Local    *kedge.Entity
 
-	ExternalFields *kedge.Fields // what a download reads: mapped fields, key pairs, fields the filter needs
-	LocalFields    *kedge.Fields // what a download writes: mapped fields and key pairs
+	// ExternalFields is what is read from the external side and what an upload
+	// writes: mapped fields, key pairs, fields the download filter needs and the
+	// stamp of the last change.
+	ExternalFields *kedge.Fields
+	LocalFields    *kedge.Fields // mapped fields and key pairs: what a download writes, but for those that are only uploaded
+	// LocalRead is what an upload reads: LocalFields, then fields that upload
+	// expressions and the upload filter need and the stamp of the last change.
+	LocalRead *kedge.Fields
 
 	Key           []Pair   // positions of the key pairs
 	AlternateKeys [][]Pair // positions
 	SharedKey     bool     // the key pairs are exactly both primary keys: the external key is the local key
 	Lookups       []Lookup // values that Download leaves missing, for the caller to resolve
+	UploadLookups []Lookup // values that Upload leaves missing, for the caller to invert: the target's external values name it
+	Modified      Pair     // positions in ExternalFields and LocalRead of the stamps that NewestWins compares, -1 if there are none
 
-	DownloadFilter *filter.Expr // bound to External, or nil
-	UploadFilter   *filter.Expr // bound to Local, or nil
-	Fingerprint    string       // changes whenever a full read is needed to bring old rows up to date
+	DownloadFilter    *filter.Expr // bound to External, or nil
+	UploadFilter      *filter.Expr // bound to Local, or nil
+	Fingerprint       string       // changes whenever a full read is needed to bring old rows up to date
+	UploadFingerprint string       // changes whenever all local rows must be compared again with what was uploaded
 
-	steps  []step
-	hashed []int // positions in ExternalFields that Hash covers, ascending
+	steps       []step
+	hashed      []int // positions in ExternalFields that Hash covers, ascending
+	uploads     []uploadStep
+	locals      []localRule // aligned with LocalFields
+	localHashed []int       // positions in LocalFields that LocalHash covers, ascending
 }
 
 // A Pair is a position in ExternalFields and one in LocalFields.
@@ -46,12 +58,15 @@ type Pair struct{ External, Local int }
 
 // A Lookup is a local field that holds the local key of another record.
 type Lookup struct {
-	Field    string   // local field name
-	Local    int      // position in LocalFields
-	External []int    // positions in ExternalFields of the values that name the target
-	Target   string   // name of the target mapping entity
-	By       []string // external fields of the target that the values equal; nil means its external key
-	Required bool     // the local field cannot be null
+	Field      string   // local field name
+	Local      int      // position in LocalFields
+	External   []int    // positions in ExternalFields of the values that name the target
+	Target     string   // name of the target mapping entity
+	By         []string // external fields of the target that the values equal; nil means its external key
+	Required   bool     // what the lookup fills cannot be null: the local field on download, an external one on upload
+	CreateOnly bool     // of UploadLookups: sent only when a record is created
+
+	targets []target // of UploadLookups: the external fields
 }
 
 // A FieldError says which field of a record could not be mapped. It names
