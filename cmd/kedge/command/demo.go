@@ -111,7 +111,9 @@ func (a *app) demoODataCommand() *cobra.Command {
 	c.Flags().StringVar(&o.Auth.Value, "api-key", "", "value of api_key, in the header X-API-Key")
 	c.Flags().StringVar(&o.Auth.ClientID, "client-id", "", "client of oauth2")
 	c.Flags().StringVar(&o.Auth.ClientSecret, "client-secret", "", "its secret")
-	c.Flags().IntVar(&o.Auth.Polls, "polls", 1, "polls after which a device code counts as approved")
+	c.Flags().IntVar(&o.Auth.Polls, "polls", 1, "polls after which a device code counts as approved; 0: only POST /_test/approve?code=… approves it")
+	c.Flags().DurationVar(&o.Auth.Interval, "device-interval", 5*time.Second, "time between polls of a device code")
+	c.Flags().DurationVar(&o.Auth.DeviceLife, "device-life", 15*time.Minute, "time after which a device code expires")
 	return c
 }
 
