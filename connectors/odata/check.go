@@ -7,6 +7,8 @@ import (
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors"
+
+	codec "github.com/kedge-sync/kedge/connectors/odata/batch"
 )
 
 // Probe reads the metadata and, where there are companies, finds ours.
@@ -64,8 +66,42 @@ func (d *Driver) Check(ctx context.Context, name string) ([]connectors.Proof, er
 	} else if v := page.Records[0].Version; v != "" && v != page.Last.Version {
 		etag = connectors.Proof{Name: "etag", OK: true, Result: "sent with rows"}
 	}
-	batch := connectors.Proof{Name: "batch", OK: true, Result: "not used", Reason: "reading needs no batches"}
+	batch, err := r.checkBatch(ctx)
+	if err != nil {
+		batch.OK, batch.Reason = false, causeText(err)
+	}
 	return append(proofs, etag, batch), nil
+}
+
+// checkBatch reads a row by a batch.
+func (r *read) checkBatch(ctx context.Context) (connectors.Proof, error) {
+	p := connectors.Proof{Name: "batch", OK: true, Result: "not used"}
+	format := r.d.announcedFormat(r.m)
+	switch r.e.opts.Batch {
+	case none:
+		p.Reason = "as configured"
+		return p, nil
+	case multipart:
+		format = codec.Multipart
+	case asJSON:
+		format = codec.JSON
+	}
+	if format == 0 || len(r.e.key) == 0 {
+		p.Reason = "the metadata says that there are none"
+		return p, nil
+	}
+	why, err := r.d.testBatch(ctx, r.e, format)
+	switch {
+	case err != nil:
+		return p, err
+	case why == "":
+		p.Result, p.Reason = format.String(), "a read in a batch was answered"
+	case r.e.opts.Batch == auto:
+		p.Reason = why + "; changes are sent one by one"
+	default:
+		p.OK, p.Result, p.Reason = false, r.e.opts.Batch, why
+	}
+	return p, nil
 }
 
 func (r *read) checkPaging(ctx context.Context) (connectors.Proof, error) {

@@ -58,12 +58,12 @@ type EntityConfig struct {
 	Cast            string            `json:"cast"`    // qualified name of a derived type
 	ExtraFields     map[string]string `json:"extraFields"`
 
-	Batch        string   `json:"batch"` // this and what follows are options of writing
-	BatchSize    int      `json:"batchSize"`
-	Atomic       *bool    `json:"atomic"`
-	Upsert       string   `json:"upsert"`
-	IfMatch      string   `json:"ifMatch"`
-	AlternateKey []string `json:"alternateKey"`
+	Batch        string   `json:"batch"`        // auto, multipart, json or none
+	BatchSize    int      `json:"batchSize"`    // changes per batch
+	Atomic       *bool    `json:"atomic"`       // one failed change undoes its whole batch
+	Upsert       string   `json:"upsert"`       // ladder, native or off
+	IfMatch      string   `json:"ifMatch"`      // always, etag_only or never
+	AlternateKey []string `json:"alternateKey"` // fields by which records with server-made keys are found
 }
 
 // The ways to find changes, and those to go from page to page.
@@ -76,6 +76,19 @@ const (
 	byKey     = "keyset"
 )
 
+// Options of writing: the forms of batches and upserts, and when If-Match is sent.
+const (
+	none      = "none"
+	multipart = "multipart"
+	asJSON    = "json"
+	ladder    = "ladder"
+	native    = "native"
+	off       = "off"
+	always    = "always"
+	etagOnly  = "etag_only"
+	never     = "never"
+)
+
 // A preset is what is known about the services of a flavor.
 type preset struct {
 	entity             EntityConfig
@@ -86,27 +99,32 @@ type preset struct {
 	maxVersion         string
 	deltaFunction      bool // delta by GET Set/delta()
 	bareDelta          bool // no query options beside track-changes but $select
+	maxBatch           int  // changes that the service takes in one batch
+	noAtomic           bool // the service has no atomic batches
 }
 
 // presets are data, so that a service that differs needs an option and no code.
 //
 // Sources: Business Central, "Using filter expressions in OData URIs" and
-// "Current API limits"; Dataverse, "Use change tracking" and "Service
-// protection API limits"; Microsoft Graph, "Use delta query".
+// "Current API limits"; Dataverse, "Use change tracking", "Service protection
+// API limits" and "Execute batch operations"; Microsoft Graph, "Use delta
+// query" and "JSON batching".
 var presets = map[string]preset{
 	"generic": {
-		entity: EntityConfig{PageSize: 1000, Paging: auto, Tracking: auto}, orFilters: true, pushStringNegation: true, maxVersion: "4.01",
+		entity:    EntityConfig{PageSize: 1000, Paging: auto, Tracking: auto, Batch: auto, BatchSize: 100, Upsert: ladder, IfMatch: always},
+		orFilters: true, pushStringNegation: true, maxVersion: "4.01", maxBatch: 1000,
 	},
 	"businesscentral": {
-		entity:             EntityConfig{PageSize: 5000, Paging: byServer, Tracking: byVersion},
-		pushStringNegation: true, rate: 18, burst: 300, maxVersion: "4.0",
+		entity:             EntityConfig{PageSize: 5000, Paging: byServer, Tracking: byVersion, Batch: asJSON, BatchSize: 100, Upsert: ladder, IfMatch: always},
+		pushStringNegation: true, rate: 18, burst: 300, maxVersion: "4.0", maxBatch: 100,
 	},
 	"dataverse": {
-		entity:    EntityConfig{PageSize: 5000, Paging: byServer, Tracking: auto},
-		orFilters: true, rate: 18, burst: 300, maxVersion: "4.0", bareDelta: true,
+		entity:    EntityConfig{PageSize: 5000, Paging: byServer, Tracking: auto, Batch: multipart, BatchSize: 100, Upsert: native, IfMatch: always},
+		orFilters: true, rate: 18, burst: 300, maxVersion: "4.0", bareDelta: true, maxBatch: 1000,
 	},
 	"graph": {
-		entity: EntityConfig{PageSize: 500, Paging: byServer, Tracking: byDelta}, maxVersion: "4.0", deltaFunction: true, bareDelta: true,
+		entity:     EntityConfig{PageSize: 500, Paging: byServer, Tracking: byDelta, Batch: asJSON, BatchSize: 20, Upsert: ladder, IfMatch: etagOnly},
+		maxVersion: "4.0", deltaFunction: true, bareDelta: true, maxBatch: 20, noAtomic: true,
 	},
 }
 
@@ -141,18 +159,18 @@ func (c Config) withDefaults() (Config, preset, error) {
 	if c.Company != "" && c.Flavor != "businesscentral" {
 		return c, p, errors.New("company: only flavor businesscentral has companies")
 	}
-	if c.Flavor == "graph" && c.Atomic != nil && *c.Atomic {
-		return c, p, errors.New("atomic: Microsoft Graph has no atomic batches")
-	}
 	if err := checkHeaders(c.Headers); err != nil {
 		return c, p, err
 	}
 	c.EntityConfig = c.EntityConfig.over(p.entity)
-	if err := c.EntityConfig.check(); err != nil {
+	if err := c.EntityConfig.check(p); err != nil {
 		return c, p, err
 	}
+	if c.CSRF != "" && c.CSRF != auto && c.CSRF != off {
+		return c, p, fmt.Errorf("csrf: %q is not one of auto, off", c.CSRF)
+	}
 	for name, e := range c.Entities {
-		if err := e.over(c.EntityConfig).check(); err != nil {
+		if err := e.over(c.EntityConfig).check(p); err != nil {
 			return c, p, fmt.Errorf("entities.%s.%w", name, err)
 		}
 	}
@@ -184,13 +202,24 @@ func (e EntityConfig) over(base EntityConfig) EntityConfig {
 	setDefault(&e.OverlapVersions, base.OverlapVersions)
 	setDefault(&e.Complex, base.Complex)
 	setDefault(&e.Cast, base.Cast)
+	setDefault(&e.Batch, base.Batch)
+	setDefault(&e.BatchSize, base.BatchSize)
+	setDefault(&e.Atomic, base.Atomic)
+	setDefault(&e.Upsert, base.Upsert)
+	setDefault(&e.IfMatch, base.IfMatch)
+	if e.AlternateKey == nil {
+		e.AlternateKey = base.AlternateKey
+	}
 	if e.ExtraFields == nil {
 		e.ExtraFields = base.ExtraFields
 	}
 	return e
 }
 
-func (e EntityConfig) check() error {
+func (e EntityConfig) check(p preset) error {
+	if err := e.checkWriting(p); err != nil {
+		return err
+	}
 	switch {
 	case e.PageSize < 1 || e.PageSize > maxPageSize:
 		return fmt.Errorf("pageSize: %d is not between 1 and %d", e.PageSize, maxPageSize)
@@ -210,6 +239,26 @@ func (e EntityConfig) check() error {
 	}
 	return nil
 }
+
+func (e EntityConfig) checkWriting(p preset) error {
+	switch {
+	case !slices.Contains([]string{auto, multipart, asJSON, none}, e.Batch):
+		return fmt.Errorf("batch: %q is not one of auto, multipart, json, none", e.Batch)
+	case e.BatchSize < 1 || e.BatchSize > p.maxBatch:
+		return fmt.Errorf("batchSize: %d is not between 1 and %d", e.BatchSize, p.maxBatch)
+	case !slices.Contains([]string{ladder, native, off}, e.Upsert):
+		return fmt.Errorf("upsert: %q is not one of ladder, native, off", e.Upsert)
+	case !slices.Contains([]string{always, etagOnly, never}, e.IfMatch):
+		return fmt.Errorf("ifMatch: %q is not one of always, etag_only, never", e.IfMatch)
+	case e.atomic() && p.noAtomic:
+		return errors.New("atomic: Microsoft Graph has no atomic batches")
+	case e.atomic() && e.Batch == none:
+		return errors.New("atomic: needs batches, but batch is none")
+	}
+	return nil
+}
+
+func (e EntityConfig) atomic() bool { return e.Atomic != nil && *e.Atomic }
 
 // checkHeaders refuses the headers that are the driver's own.
 func checkHeaders(headers map[string]string) error {

@@ -13,9 +13,9 @@ import (
 	"github.com/kedge-sync/kedge/internal/httpclient"
 )
 
-// A Driver reads from one OData service. It implements
-// [connectors.Driver], [connectors.KeyReader], [connectors.Prober] and
-// [connectors.Checker].
+// A Driver reads from and writes to one OData service. It implements
+// [connectors.Driver], [connectors.Writer], [connectors.KeyReader],
+// [connectors.Prober] and [connectors.Checker].
 type Driver struct {
 	cfg    Config
 	preset preset
@@ -28,6 +28,8 @@ type Driver struct {
 	plainJSON atomic.Bool
 	findings  findings
 	spilled   spill
+	csrf      csrf
+	sentFirst firstSent
 
 	mu       sync.Mutex
 	metadata *metadata // nil until it was read
@@ -62,7 +64,7 @@ func New(cfg Config, env connectors.Env) (*Driver, error) {
 	d.client, err = env.HTTP(httpclient.Options{
 		Name: env.Name, Origin: root, AllowHosts: cfg.AllowedHosts, AllowHTTP: cfg.AllowHTTP, Auth: auth,
 		Concurrency: cfg.Concurrency, Rate: cfg.Rate, Burst: cfg.Burst,
-		Timeout: time.Duration(cfg.Timeout), IdleTimeout: time.Duration(cfg.IdleTimeout), Logger: env.Logger, Now: env.Now,
+		Cookies: cfg.CSRF != off, Timeout: time.Duration(cfg.Timeout), IdleTimeout: time.Duration(cfg.IdleTimeout), Logger: env.Logger, Now: env.Now,
 	})
 	return d, err
 }

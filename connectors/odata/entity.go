@@ -21,6 +21,10 @@ type entity struct {
 	columns map[string]wire.Column // by field
 	key     []wire.Column
 	version *wire.Column // grows with every change; nil if there is none
+
+	serverKey bool            // the service makes the key
+	made      []string        // fields that the service makes
+	binds     map[string]bind // lookups that are written by binding a navigation
 }
 
 // deltaReconcile is how often a full read is wished for although there are
@@ -54,12 +58,26 @@ func (d *Driver) newEntity(model *csdl.Model, set *csdl.Set) (*entity, error) {
 	for _, name := range e.info.Key {
 		e.key = append(e.key, e.columns[name])
 	}
-	// The driver reads: what is written is for a later version.
-	e.info.Insert, e.info.Update, e.info.Delete = false, false, false
 	e.info.Full = true
 	e.info.PageMax = e.opts.PageSize
 	e.info.Filter = set.Hints.Filterable.Or(true)
+	e.findBinds(model)
+	e.findMade()
 	return e, e.findVersion(d)
+}
+
+// findMade settles what the service makes itself, and with that how records can
+// be written.
+func (e *entity) findMade() {
+	for _, name := range e.sentBack() {
+		f, isKey := e.info.Field(name), slices.Contains(e.info.Key, name)
+		if f.Computed || isKey && f.ReadOnly {
+			e.made = append(e.made, name)
+			e.serverKey = e.serverKey || isKey
+		}
+	}
+	e.info.Upsert = e.opts.Upsert != off && e.info.Insert && e.info.Update
+	e.info.WriteBatch = e.opts.BatchSize
 }
 
 func (e *entity) addColumn(f *kedge.Field) {
@@ -143,8 +161,11 @@ func (e *entity) named(names []string, t kedge.Type) string {
 	return ""
 }
 
-// describe adds to info what tracking there is, as far as it is known.
-func (e *entity) describe(info *kedge.Entity, f finding) {
+// describe adds to info what findings tell about writing and tracking, as far as
+// they are known.
+func (e *entity) describe(info *kedge.Entity, f finding, repeats bool) {
+	info.Concurrency = info.Update && e.opts.IfMatch != never && (e.set.Hints.OptimisticConcurrency == csdl.Yes || f.ETag == found)
+	info.Idempotent = info.Insert && repeats
 	mode, why := e.mode(f)
 	switch mode {
 	case byDelta:

@@ -26,6 +26,10 @@ type finding struct {
 	WatermarkWhy string `json:"watermarkWhy,omitempty"`
 	Keyset       answer `json:"keyset,omitempty"`
 	KeysetWhy    string `json:"keysetWhy,omitempty"`
+	ETag         answer `json:"etag,omitempty"`  // rows come with ETags
+	Batch        answer `json:"batch,omitempty"` // of the entity wholeService
+	BatchWhy     string `json:"batchWhy,omitempty"`
+	Repeatable   answer `json:"repeatable,omitempty"` // of the entity wholeService: it knows repeated requests
 
 	Hash string    `json:"hash"` // of the schema that was probed
 	At   time.Time `json:"at"`
@@ -44,6 +48,10 @@ type findings struct {
 	loaded bool
 	all    map[string]finding // by entity
 }
+
+// wholeService is the name under which findings about all entities are kept. No
+// entity set has it.
+const wholeService = "$batch"
 
 const findingsName = "odata.findings"
 

@@ -18,8 +18,8 @@ const opReadKeys = "odata.ReadKeys"
 // connection has its own bound on requests in flight.
 const keysAtOnce = 8
 
-// ReadKeys reads records by key, each by a GET of its own: a filter on keys may
-// be as wrong as the read that it is to confirm.
+// ReadKeys reads records by key, each by a GET of its own, alone or in a batch: a
+// filter on keys may be as wrong as the read that it is to confirm.
 func (d *Driver) ReadKeys(ctx context.Context, name string, fields []string, keys []kedge.Key) ([]connectors.Found, error) {
 	r, err := d.newRead(ctx, connectors.ReadRequest{Entity: name, Fields: fields})
 	if err != nil {
@@ -28,12 +28,24 @@ func (d *Driver) ReadKeys(ctx context.Context, name string, fields []string, key
 	if len(r.e.key) == 0 {
 		return nil, &kedge.Error{Op: opReadKeys, Kind: kedge.Unsupported, Entity: name, Err: errors.New("the entity has no key")}
 	}
+	result := make([]connectors.Found, len(keys))
+	rest, err := r.inBatches(ctx, keys, result)
+	if err == nil {
+		err = r.oneByOne(ctx, keys, rest, result)
+	}
+	if err != nil {
+		return nil, inEntity(err, opReadKeys, name)
+	}
+	return result, r.confirm(ctx, result)
+}
+
+// oneByOne reads the records of keys at the given places into result.
+func (r *read) oneByOne(ctx context.Context, keys []kedge.Key, at []int, result []connectors.Found) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	result := make([]connectors.Found, len(keys))
 	next := make(chan int)
 	var wait sync.WaitGroup
-	for range min(keysAtOnce, len(keys)) {
+	for range min(keysAtOnce, len(at)) {
 		wait.Go(func() {
 			for i := range next {
 				var err error
@@ -43,7 +55,7 @@ func (d *Driver) ReadKeys(ctx context.Context, name string, fields []string, key
 			}
 		})
 	}
-	for i := range keys {
+	for _, i := range at {
 		if ctx.Err() != nil {
 			break
 		}
@@ -52,9 +64,9 @@ func (d *Driver) ReadKeys(ctx context.Context, name string, fields []string, key
 	close(next)
 	wait.Wait()
 	if ctx.Err() != nil {
-		return nil, inEntity(context.Cause(ctx), opReadKeys, name)
+		return context.Cause(ctx)
 	}
-	return result, r.confirm(ctx, result)
+	return nil
 }
 
 // one reads the record with key k.

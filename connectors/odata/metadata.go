@@ -170,7 +170,7 @@ func (d *Driver) schema(ctx context.Context, m *metadata) *kedge.Schema {
 	s := &kedge.Schema{Hash: m.model.Hash, Notices: m.notices}
 	for _, e := range m.entities {
 		info := e.info
-		e.describe(&info, d.findings.get(ctx, m.model.Hash, info.Name, d.env.Now()))
+		e.describe(&info, d.findings.get(ctx, m.model.Hash, info.Name, d.env.Now()), d.knowsRepeats(ctx, m, e))
 		s.Entities = append(s.Entities, info)
 	}
 	return s

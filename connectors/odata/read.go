@@ -78,6 +78,9 @@ func (d *Driver) readPage(ctx context.Context, req connectors.ReadRequest) (*con
 	if err != nil {
 		return nil, err
 	}
+	if len(b.records) > 0 && isETag(b.records[0].Version) {
+		r.learn(ctx, func(f *finding) { f.ETag = found })
+	}
 	return r.slice(t, b)
 }
 

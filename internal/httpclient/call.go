@@ -168,7 +168,7 @@ func (k *call) refused(resp *Response) *kedge.Error {
 			return k.wrap(err)
 		}
 	}
-	kind := kindOfStatus(resp.Status, hasAfter)
+	kind := KindOfStatus(resp.Status, hasAfter)
 	if kind == kedge.Transient && k.req.Effect == Once {
 		kind = kedge.OutcomeUnknown
 	}

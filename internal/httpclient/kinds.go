@@ -23,9 +23,9 @@ func (e *StatusError) Error() string {
 	return s
 }
 
-// kindOfStatus is the table of kinds for statuses of 400 and above. An anchor
+// KindOfStatus is the table of kinds for statuses of 400 and above. An anchor
 // that is gone (410) is for the driver to tell.
-func kindOfStatus(status int, hasRetryAfter bool) kedge.Kind {
+func KindOfStatus(status int, hasRetryAfter bool) kedge.Kind {
 	switch status {
 	case http.StatusUnauthorized:
 		return kedge.Unauthorized
