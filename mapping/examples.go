@@ -142,6 +142,8 @@ func (p *Plan) test(x *Example) []string {
 
 func compareFailure(want Failure, got *FieldError) []string {
 	switch {
+	case want.Field == "":
+		return []string{fmt.Sprintf("got error %s of field %s (%v), want a record", got.Code, got.Field, got.Err)}
 	case got == nil:
 		return []string{fmt.Sprintf("got a record, want an error of field %s", want.Field)}
 	case want.Field != got.Field || want.Code != "" && want.Code != got.Code:

@@ -11,7 +11,7 @@ import (
 func (m *Mapping) Only(entity string) (*Mapping, error) {
 	e := m.Entity(entity)
 	if e == nil {
-		return nil, &kedge.Error{Kind: kedge.NotFound, Entity: entity, Err: fmt.Errorf("the mapping has no entity of this name")}
+		return nil, &kedge.Error{Kind: kedge.NotFound, Err: fmt.Errorf("the mapping has no entity %q", entity)}
 	}
 	return &Mapping{Drift: DriftWarn, FirstSync: FirstMerge, Entities: []Entity{*e}}, nil
 }

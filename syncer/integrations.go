@@ -194,7 +194,7 @@ func (s *Syncer) ResetAnchor(ctx context.Context, integration, entity, by string
 				return err
 			}
 			if n, err := res.RowsAffected(); err != nil || n == 0 {
-				return errors.Join(err, &kedge.Error{Kind: kedge.NotFound, Err: fmt.Errorf("integration %s has no anchor for entity %q", integration, entity)})
+				return errors.Join(err, &kedge.Error{Kind: kedge.NotFound, Err: fmt.Errorf("integration %s has no anchor for entity %q; see \"kedge anchors list %s\"", integration, entity, integration)})
 			}
 			return r.eventIn(ctx, tx, entity, "info", "anchor_reset", "anchor reset by "+by, "")
 		})

@@ -68,7 +68,8 @@ type QuarantineRow struct {
 	RunID     string    `json:"run"`
 	At        time.Time `json:"at"`
 
-	Entity string `bun:",scanonly" json:"entity"`
+	Integration string `bun:",scanonly" json:"integration"`
+	Entity      string `bun:",scanonly" json:"entity"`
 }
 
 // quarantineDelay is how long an open row waits for its next try: an hour,

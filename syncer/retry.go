@@ -172,7 +172,7 @@ type QuarantineQuery struct {
 func (s *Syncer) Quarantine(ctx context.Context, q QuarantineQuery) ([]*QuarantineRow, error) {
 	setDefault(&q.Limit, 100)
 	var rows []*QuarantineRow
-	sel := s.store.DB().NewSelect().Model(&rows).ColumnExpr("quarantine_row.*").ColumnExpr("e.name AS entity").
+	sel := s.store.DB().NewSelect().Model(&rows).ColumnExpr("quarantine_row.*").ColumnExpr("e.integration, e.name AS entity").
 		Join("JOIN integration_entity AS e ON e.id = quarantine_row.ent").OrderExpr("quarantine_row.id DESC").Limit(int64(q.Limit))
 	if q.Integration != "" {
 		sel = sel.Where("e.integration = ?", q.Integration)

@@ -48,7 +48,7 @@ func (s *Syncer) Cancel(ctx context.Context, id string) error {
 		return err
 	}
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, &kedge.Error{Kind: kedge.NotFound, Err: fmt.Errorf("no run %s is active", id)})
+		return errors.Join(err, &kedge.Error{Kind: kedge.NotFound, Err: fmt.Errorf("no run %s is active; see \"kedge runs list\"", id)})
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package sqltable
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -63,8 +64,9 @@ func (p *pool) get(ctx context.Context, dsn string) (*store.Store, error) {
 	}
 	// Opening would make a file that is missing, and hide a wrong path.
 	if path, ok := strings.CutPrefix(dsn, "sqlite:"); ok {
-		if _, err := os.Stat(strings.TrimPrefix(path, "//")); errors.Is(err, fs.ErrNotExist) {
-			return nil, &kedge.Error{Op: "sqltable.Open", Kind: kedge.NotFound, Err: errors.New("the SQLite file does not exist")}
+		path, _, _ = strings.Cut(strings.TrimPrefix(path, "//"), "?")
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, &kedge.Error{Op: "sqltable.Open", Kind: kedge.NotFound, Err: fmt.Errorf("the SQLite file %s does not exist; kedge makes none but its own", path)}
 		}
 	}
 	s, err := store.Open(ctx, dsn, nil)

@@ -196,17 +196,23 @@ func (a *app) connect(ctx context.Context, name, integration string) (*connector
 	}
 	conn, err := registry().Open(ctx, block.Kind, block.Block, env, nil)
 	if kedge.KindOf(err) == kedge.Invalid {
-		return nil, usage(placed(cfg, err))
+		return nil, usage(placed(cfg, name, block.Declared, err))
 	}
 	return conn, err
 }
 
-// placed gives each line of an error about a connection's block its place in
-// the config.
-func placed(cfg *config.Config, err error) error {
+// placed says in each line of an error about a connection's block which
+// connection it is, and where in the config.
+func placed(cfg *config.Config, name string, inFile bool, err error) error {
 	var lines []string
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		lines = append(lines, cfg.At(line).Error())
+		if !strings.HasPrefix(line, "connections.") {
+			line = "connections." + name + ": " + line
+		}
+		if inFile {
+			line = cfg.At(line).Error()
+		}
+		lines = append(lines, line)
 	}
 	return errors.New(strings.Join(lines, "\n"))
 }

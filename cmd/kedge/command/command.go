@@ -107,7 +107,7 @@ New here? "kedge demo" shows a sync in a minute, "kedge init" writes a config.`,
 	flags.StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
 	flags.BoolVar(&a.json, "json", false, "short for --output json")
 	flags.BoolVar(&a.noMigrate, "no-migrate", false, "refuse to run on a database whose tables are not up to date")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%v; see %q", err, c.CommandPath()+" --help") })
 	root.AddCommand(
 		a.demoCommand(), a.initCommand(), a.checkCommand(), a.configCommand(), a.connectionsCommand(), a.discoverCommand(),
 		a.integrationsCommand(), a.mapCommand(), a.planCommand(), a.importCommand(), a.syncCommand(), a.statusCommand(), a.logCommand(),
@@ -156,11 +156,10 @@ func unknownCommand(c *cobra.Command, name string) error {
 	for _, sub := range c.Commands() {
 		names = append(names, sub.Name())
 	}
-	hint := ""
 	if near := nearest.Name(name, names); near != "" {
-		hint = fmt.Sprintf("; did you mean %q?", near)
+		return usagef("unknown command %q for %q; did you mean %q?", name, c.CommandPath(), near)
 	}
-	return usagef("unknown command %q for %q%s; see %q", name, c.CommandPath(), hint, c.CommandPath()+" --help")
+	return usagef("unknown command %q for %q; see %q", name, c.CommandPath(), c.CommandPath()+" --help")
 }
 
 func envOr(name, def string) string {

@@ -52,7 +52,12 @@ func (a *app) connectionsList() *cobra.Command {
 				return err
 			}
 			for _, name := range slices.Sorted(maps.Keys(a.cfg.Connections)) {
-				rows = append(rows, row{Name: name, Kind: a.cfg.Connections[name].Kind, From: "file"})
+				c := a.cfg.Connections[name]
+				from := "built in"
+				if c.Declared {
+					from = "file"
+				}
+				rows = append(rows, row{Name: name, Kind: c.Kind, From: from})
 			}
 			stored, err := a.storedConnections(cmd.Context())
 			if err != nil {
@@ -96,7 +101,7 @@ func (a *app) connectionsTest() *cobra.Command {
 						return errors.Join(err, logErr)
 					}
 				}
-				return fmt.Errorf("connection %q: %w", args[0], err)
+				return err
 			}
 			return a.print(cmd.OutOrStdout(), report, func(w io.Writer) { showReport(w, report) })
 		},
@@ -118,18 +123,22 @@ func (a *app) testConnection(cmd *cobra.Command, name, entity string) (*testRepo
 	}
 	defer conn.Close()
 	report := &testReport{Connection: name, Proofs: map[string][]connectors.Proof{}}
+	failed := func(err error) (*testReport, error) { return nil, fmt.Errorf("connection %q: %w", name, err) }
 	account, err := conn.Probe(ctx)
 	if err != nil && kedge.KindOf(err) != kedge.Unsupported {
-		return nil, err
+		return failed(err)
 	}
 	if err == nil {
 		report.Account = &account
 	}
 	schema, err := conn.Schema(ctx)
 	if err != nil {
-		return nil, err
+		return failed(err)
 	}
 	report.Entities = len(schema.Entities)
+	if entity != "" && schema.Entity(entity) == nil {
+		return nil, noEntity(name, schema, entity)
+	}
 	if entity == "" {
 		i := slices.IndexFunc(schema.Entities, func(e kedge.Entity) bool { return len(e.Key) > 0 })
 		if i >= 0 {
@@ -138,7 +147,7 @@ func (a *app) testConnection(cmd *cobra.Command, name, entity string) (*testRepo
 	}
 	if checker, ok := conn.Driver().(connectors.Checker); ok && entity != "" {
 		if report.Proofs[entity], err = checker.Check(ctx, entity); err != nil {
-			return nil, err
+			return failed(err)
 		}
 	}
 	return report, s.LogConnection(ctx, name, "test", "the connection works")
@@ -206,11 +215,10 @@ func noEntity(connection string, schema *kedge.Schema, name string) error {
 	for _, e := range schema.Entities {
 		names = append(names, e.Name)
 	}
-	hint := ""
 	if near := nearest.Name(name, names); near != "" {
-		hint = fmt.Sprintf("; did you mean %q?", near)
+		return usagef("connection %q has no entity %q; did you mean %q?", connection, name, near)
 	}
-	return usagef("connection %q has no entity %q%s", connection, name, hint)
+	return usagef("connection %q has no entity %q; see \"kedge connections schema %s\"", connection, name, connection)
 }
 
 func showEntities(w io.Writer, entities []kedge.Entity) {
@@ -299,7 +307,7 @@ func (a *app) connectionsLogin() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			report, err := a.testConnection(cmd, args[0], "")
 			if err != nil {
-				return fmt.Errorf("connection %q: %w", args[0], err)
+				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "signed in to %s\n", report.Connection)
 			return err

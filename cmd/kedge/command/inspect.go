@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -64,6 +65,9 @@ func (a *app) logCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if q.Run != "" && len(rows) == 0 && !follow {
+				return fmt.Errorf("the log has nothing about a run %s; see \"kedge runs list\"", q.Run)
+			}
 			if !follow {
 				return a.print(cmd.OutOrStdout(), notNil(rows), func(w io.Writer) {
 					for _, r := range rows {
@@ -87,7 +91,9 @@ func (a *app) follow(cmd *cobra.Command, s *syncer.Syncer, q syncer.LogQuery, ro
 	for {
 		for _, r := range rows {
 			q.After = r.ID
-			fmt.Fprintln(cmd.OutOrStdout(), logLine(r))
+			if err := a.logRow(cmd.OutOrStdout(), r); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-cmd.Context().Done():
@@ -99,6 +105,14 @@ func (a *app) follow(cmd *cobra.Command, s *syncer.Syncer, q syncer.LogQuery, ro
 			return err
 		}
 	}
+}
+
+// logRow prints a row of a log that goes on: in one line, also as JSON.
+func (a *app) logRow(w io.Writer, r syncer.LogRow) error {
+	if a.output == "json" {
+		return json.NewEncoder(w).Encode(r)
+	}
+	return a.print(w, []syncer.LogRow{r}, func(w io.Writer) { fmt.Fprintln(w, logLine(r)) })
 }
 
 func logLine(r syncer.LogRow) string {
@@ -216,6 +230,9 @@ func (a *app) anchorsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.known(cmd.Context(), args[0]); err != nil {
+				return err
+			}
 			if err := s.ResetAnchor(cmd.Context(), args[0], entity, user()); err != nil {
 				return err
 			}
@@ -315,24 +332,26 @@ func (a *app) showQuarantine(cmd *cobra.Command, q syncer.QuarantineQuery, paylo
 		return err
 	}
 	if payload && len(rows) == 0 {
-		return fmt.Errorf("there is no quarantined record %s", q.IDs[0])
+		return fmt.Errorf("there is no quarantined record %s; see \"kedge quarantine list --all\"", q.IDs[0])
 	}
 	if payload {
 		data := map[string]any{"record": rows[0], "payload": rawJSON(rows[0].Payload)}
 		return a.print(cmd.OutOrStdout(), data, func(w io.Writer) {
 			r := rows[0]
-			fmt.Fprintf(w, "id        %s\nentity    %s\nkey       %s\nstate     %s\nstage     %s\ncode      %s\nfield     %s\nreason    %s\nattempts  %d\nnext try  %s\npayload   %s\n",
-				r.ID, r.Entity, r.Key, r.State, r.Stage, r.Code, r.Field, r.Message, r.Attempts, r.NextAt.Local().Format(time.DateTime), r.Payload)
+			fmt.Fprintf(w, "id        %s\nintegration %s\nentity    %s\nkey       %s\nstate     %s\nstage     %s\ncode      %s\nfield     %s\nreason    %s\nattempts  %d\nnext try  %s\npayload   %s\n",
+				r.ID, r.Integration, r.Entity, r.Key, r.State, r.Stage, r.Code, r.Field, r.Message, r.Attempts, r.NextAt.Local().Format(time.DateTime), r.Payload)
 		})
 	}
 	return a.print(cmd.OutOrStdout(), notNil(rows), func(w io.Writer) {
-		g := newGrid(w, "ID", "ENTITY", "KEY", "STAGE", "CODE", "FIELD", "REASON", "ATTEMPTS")
+		g := newGrid(w, "ID", "INTEGRATION", "ENTITY", "KEY", "STAGE", "CODE", "FIELD", "REASON", "ATTEMPTS")
 		for _, r := range rows {
-			g.row(r.ID, r.Entity, r.Key, r.Stage, r.Code, r.Field, r.Message, r.Attempts)
+			g.row(r.ID, r.Integration, r.Entity, r.Key, r.Stage, r.Code, r.Field, r.Message, r.Attempts)
 		}
 		g.end()
 	})
 }
+
+var errNotOpen = errors.New("no such record is open in quarantine; see \"kedge quarantine list\"")
 
 func (a *app) quarantineRetry() *cobra.Command {
 	var all bool
@@ -353,7 +372,7 @@ func (a *app) quarantineRetry() *cobra.Command {
 				return err
 			}
 			if len(byIntegration) == 0 {
-				return fmt.Errorf("no such record is open in quarantine")
+				return errNotOpen
 			}
 			var results []syncer.Result
 			for integration, ids := range byIntegration {
@@ -396,7 +415,7 @@ func (a *app) quarantineDrop() *cobra.Command {
 				return err
 			}
 			if n == 0 {
-				return errors.New("no such record is open in quarantine")
+				return errNotOpen
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d dropped\n", n)
 			return err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -126,6 +127,9 @@ like name is shown as rejected. --save adds what is suggested to the mapping.`,
 				}
 				e.Adopt(d.mapping, loc, suggestions)
 			}
+			if e := d.mapping.Entity(only); only != "" && e == nil {
+				return usagef("the mapping of %s has no entity %q; it has %s", args[0], only, entityList(d.mapping))
+			}
 			if !matched {
 				return usagef("no entity of the mapping exists on both sides; \"kedge map enable %s EXTERNAL --local TABLE\" adds one", args[0])
 			}
@@ -144,6 +148,17 @@ like name is shown as rejected. --save adds what is suggested to the mapping.`,
 	c.Flags().StringVar(&only, "entity", "", "only this entity of the mapping")
 	c.Flags().BoolVar(&save, "save", false, "add the suggestions to the mapping")
 	return c
+}
+
+func entityList(m *mapping.Mapping) string {
+	if len(m.Entities) == 0 {
+		return "none"
+	}
+	var names []string
+	for _, e := range m.Entities {
+		names = append(names, e.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func rejections(s mapping.Suggestion) string {
@@ -207,7 +222,7 @@ func (a *app) mapDisable() *cobra.Command {
 				}
 			}
 			if !found {
-				return usagef("the mapping of %s has no external entity %q", args[0], args[1])
+				return usagef("the mapping of %s has no external entity %q; see \"kedge map export %s\"", args[0], args[1], args[0])
 			}
 			return d.save(cmd, d.mapping)
 		},
@@ -265,7 +280,7 @@ func makeTables(cmd *cobra.Command, conn *connectors.Conn, want []kedge.Entity, 
 	for _, step := range steps {
 		fmt.Fprintln(out, step.Text+";")
 	}
-	if err := confirm(yes, fmt.Sprintf("%d statements are carried out", len(steps))); err != nil {
+	if err := confirm(yes, "these statements will be carried out"); err != nil {
 		return err
 	}
 	if err := editor.ApplySchema(cmd.Context(), steps); err != nil {
@@ -409,7 +424,11 @@ func (a *app) mapImport() *cobra.Command {
 				}
 			}
 			if dryRun {
-				showFindings(cmd.OutOrStdout(), args[0], mapping.Check(m, d.ext, d.loc))
+				findings := mapping.Check(m, d.ext, d.loc)
+				showFindings(cmd.OutOrStdout(), args[0], findings)
+				if len(mapping.Refusals(findings)) > 0 {
+					return usage(ErrShown)
+				}
 				return nil
 			}
 			return d.save(cmd, m)

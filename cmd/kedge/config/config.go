@@ -33,8 +33,9 @@ type Store struct {
 
 // A Connection is a block of connections: its kind, and what that kind needs.
 type Connection struct {
-	Kind  string
-	Block json.RawMessage // without kind
+	Kind     string
+	Block    json.RawMessage // without kind
+	Declared bool            // written in the config file
 }
 
 // An Integration joins two connections by a mapping file.

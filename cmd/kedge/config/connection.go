@@ -26,7 +26,7 @@ func (c *Connection) UnmarshalYAML(decode func(any) error) error {
 	if err != nil {
 		return fmt.Errorf("not a block of keys and values: %w", err)
 	}
-	c.Kind, c.Block = kind, text
+	c.Kind, c.Block, c.Declared = kind, text, true
 	return nil
 }
 
