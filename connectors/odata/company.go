@@ -57,7 +57,7 @@ func (d *Driver) findCompany(ctx context.Context) (string, error) {
 	for range 100 { // pages
 		var page *wire.Page
 		err := d.get(ctx, call{op: "odata.Company", entity: "companies", url: u}, func(resp *httpclient.Response) (err error) {
-			page, err = plan.Decode(string(resp.Body), 16)
+			page, err = plan.Decode(resp.Body, 16)
 			return err
 		})
 		if err != nil {

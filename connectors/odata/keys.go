@@ -83,7 +83,7 @@ func (r *read) one(ctx context.Context, k kedge.Key) (connectors.Found, error) {
 	}
 	var page *wire.Page
 	err = r.d.get(ctx, call{op: opReadKeys, entity: r.e.info.Name, url: u}, func(resp *httpclient.Response) (err error) {
-		page, err = r.plan.Row(string(resp.Body))
+		page, err = r.plan.Row(resp.Body)
 		return err
 	})
 	switch status := statusOf(err); {

@@ -68,7 +68,7 @@ func (d *Driver) getMetadata(ctx context.Context, accept string, before *metadat
 		if isHTML(resp) {
 			return &kedge.Error{Op: opSchema, Kind: kedge.Invalid, Err: errors.New("the answer to $metadata is an HTML page; is the url the root of an OData service?")}
 		}
-		model, err := csdl.Parse(resp.Body)
+		model, err := csdl.Parse([]byte(resp.Body))
 		if err != nil {
 			return err
 		}
@@ -78,7 +78,7 @@ func (d *Driver) getMetadata(ctx context.Context, accept string, before *metadat
 }
 
 func isHTML(resp *httpclient.Response) bool {
-	head := strings.ToLower(strings.TrimSpace(string(resp.Body[:min(len(resp.Body), 200)])))
+	head := strings.ToLower(strings.TrimSpace(resp.Body[:min(len(resp.Body), 200)]))
 	return strings.HasPrefix(head, "<!doctype html") || strings.HasPrefix(head, "<html")
 }
 

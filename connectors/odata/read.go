@@ -266,7 +266,7 @@ func (r *read) fetch(ctx context.Context, c call, plan *wire.Plan) (page *wire.P
 	c.op, c.entity = opReadPage, r.e.info.Name
 	err = r.d.get(ctx, c, func(resp *httpclient.Response) (err error) {
 		h = resp.Header
-		page, err = plan.Decode(string(resp.Body), r.size)
+		page, err = plan.Decode(resp.Body, r.size)
 		return err
 	})
 	return page, h, err

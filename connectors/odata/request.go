@@ -69,7 +69,7 @@ func (d *Driver) getOnce(ctx context.Context, c call, plain bool, read func(*htt
 	r := httpclient.Request{
 		Op: c.op, URL: c.url, Header: h, MaxBytes: int64(d.cfg.MaxPageBytes),
 		Classify: func(resp *httpclient.Response) error {
-			said = wire.ReadError(string(resp.Body))
+			said = wire.ReadError(resp.Body)
 			return nil
 		},
 	}

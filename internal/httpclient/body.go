@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/kedge-sync/kedge"
 )
 
 const (
-	firstRead = 4 << 10 // bytes to begin with if the length is not announced
+	readSize = 32 << 10 // bytes per Read
 	// maxTrust is how much of an announced length is believed before the bytes
 	// are there: a server that lies must not cost memory.
 	maxTrust = 16 << 20
@@ -21,36 +22,37 @@ const (
 // readBody reads the body of hr, which must not have more than max bytes. A
 // body that ends early is an error: net/http compares it with Content-Length,
 // the chunk marks and the gzip checksum. What was read is returned in any case.
-func readBody(hr *http.Response, max int64) ([]byte, error) {
+// It is collected as a string, for what is decoded from it may alias it.
+func readBody(hr *http.Response, max int64) (string, error) {
 	tooLarge := &kedge.Error{Kind: kedge.TooLarge, Err: fmt.Errorf("the answer has more than %d bytes", max)}
 	if !hasBody(hr) {
-		return nil, nil
+		return "", nil
 	}
 	if enc := hr.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
-		return nil, &kedge.Error{Kind: kedge.Invalid, Err: errors.New("the answer has a content encoding other than gzip")}
+		return "", &kedge.Error{Kind: kedge.Invalid, Err: errors.New("the answer has a content encoding other than gzip")}
 	}
-	size := int64(firstRead)
+	var text strings.Builder
+	size := int64(readSize)
 	if n := hr.ContentLength; n >= 0 {
 		if n > max && hr.StatusCode < 400 {
-			return nil, tooLarge
+			return "", tooLarge
 		}
-		size = n + 1 // room to see the end without growing
+		text.Grow(int(min(n, max, maxTrust)))
+		size = min(size, n+1) // room to see the end
 	}
-	buf := make([]byte, 0, min(size, max+1, maxTrust))
+	buf := make([]byte, size)
 	for {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
+		n, err := hr.Body.Read(buf)
+		if int64(text.Len()+n) > max {
+			text.Write(buf[:max-int64(text.Len())])
+			return text.String(), tooLarge
 		}
-		room := min(int64(cap(buf)), max+1)
-		n, err := hr.Body.Read(buf[len(buf):room])
-		buf = buf[:len(buf)+n]
+		text.Write(buf[:n])
 		switch {
-		case int64(len(buf)) > max:
-			return buf[:max], tooLarge
 		case err == io.EOF:
-			return buf, nil
+			return text.String(), nil
 		case err != nil:
-			return buf, err
+			return text.String(), err
 		}
 	}
 }

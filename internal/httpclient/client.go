@@ -63,7 +63,7 @@ type Request struct {
 type Response struct {
 	Status int
 	Header http.Header
-	Body   []byte
+	Body   string
 	URL    *url.URL // after redirects
 }
 

@@ -233,7 +233,7 @@ func (d *device) signIn(ctx context.Context) (*oauth2.Token, error) {
 	}
 	var g *deviceGrant
 	err := d.tokens.post(ctx, "auth.SignIn", d.codeURL, form, true, func(r *Response) (err error) {
-		g, err = parseDevice(r.Body)
+		g, err = parseDevice([]byte(r.Body))
 		return err
 	})
 	if err != nil {

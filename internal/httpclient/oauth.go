@@ -155,7 +155,7 @@ func wrongStyle(e *tokenError) bool {
 func (e *tokenEndpoint) try(ctx context.Context, form url.Values, inBody bool) (*oauth2.Token, error) {
 	var t *oauth2.Token
 	err := e.post(ctx, "auth.Token", e.url, form, inBody, func(r *Response) (err error) {
-		t, err = parseToken(r.Body, e.now())
+		t, err = parseToken([]byte(r.Body), e.now())
 		return err
 	})
 	return t, err
@@ -181,7 +181,7 @@ func (e *tokenEndpoint) post(ctx context.Context, op string, u *url.URL, form ur
 	form.Del("client_secret")
 	return e.client.Do(ctx, r, func(r *Response) error {
 		// Some servers refuse with status 200.
-		if te := parseTokenError(r.Status, r.Body); te.Code != "" {
+		if te := parseTokenError(r.Status, []byte(r.Body)); te.Code != "" {
 			return refusal(op, r)
 		}
 		if err := read(r); err != nil {
@@ -194,7 +194,7 @@ func (e *tokenEndpoint) post(ctx context.Context, op string, u *url.URL, form ur
 // refusal returns the error of a refused token request, or nil if the default
 // rules say it better.
 func refusal(op string, r *Response) error {
-	e := parseTokenError(r.Status, r.Body)
+	e := parseTokenError(r.Status, []byte(r.Body))
 	kind := kedge.Invalid
 	switch e.Code {
 	case "":

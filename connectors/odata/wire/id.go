@@ -157,12 +157,12 @@ func unquote(s string) (string, bool) {
 func parseKeyText(c *Column, text string) (kedge.Value, bool) {
 	var v kedge.Value
 	var err error
-	number, whole := isNumber(text)
+	number := isNumber(text)
 	switch {
 	case c.Type == kedge.TypeBool:
 		v, err = kedge.ParseText(c.Type, text)
 	case number && (c.Type == kedge.TypeInt || c.Type == kedge.TypeDecimal || c.Type == kedge.TypeFloat):
-		v, err = fromNumber(c, text, whole)
+		v, err = fromNumber(c, text)
 	default:
 		v, err = fromText(c, text)
 	}

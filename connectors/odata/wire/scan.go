@@ -276,9 +276,8 @@ func hex4(s string) rune {
 	return hexValue(s[0])<<12 | hexValue(s[1])<<8 | hexValue(s[2])<<4 | hexValue(s[3])
 }
 
-// number scans the number at i. whole tells that it has neither fraction nor
-// exponent.
-func (c *scanner) number(i int) (raw string, whole bool, next int) {
+// number scans the number at i.
+func (c *scanner) number(i int) (raw string, next int) {
 	s, start := c.s, i
 	if i < len(s) && s[i] == '-' {
 		i++
@@ -288,26 +287,23 @@ func (c *scanner) number(i int) (raw string, whole bool, next int) {
 		i++
 	default:
 		if i = c.digits(i); i < 0 {
-			return "", false, i
+			return "", i
 		}
 	}
-	whole = true
 	if i < len(s) && s[i] == '.' {
-		whole = false
 		if i = c.digits(i + 1); i < 0 {
-			return "", false, i
+			return "", i
 		}
 	}
 	if i < len(s) && (s[i] == 'e' || s[i] == 'E') {
-		whole = false
 		if i++; i < len(s) && (s[i] == '+' || s[i] == '-') {
 			i++
 		}
 		if i = c.digits(i); i < 0 {
-			return "", false, i
+			return "", i
 		}
 	}
-	return s[start:i], whole, i
+	return s[start:i], i
 }
 
 // digits scans one or more digits.
@@ -362,7 +358,7 @@ func (c *scanner) skip(i, depth int) (flags uint8, bad error, next int) {
 		if b != '-' && b-'0' > 9 {
 			return 0, nil, c.fail(i, "a value")
 		}
-		_, _, next = c.number(i)
+		_, next = c.number(i)
 		return 0, nil, next
 	}
 }

@@ -70,11 +70,11 @@ func (d *decoder) value(v *kedge.Value, c *Column, i, depth int) (raw string, ba
 		if b != '-' && b-'0' > 9 {
 			return "", nil, d.fail(i, "a value")
 		}
-		raw, whole, next := d.number(i)
+		raw, next := d.number(i)
 		if next < 0 {
 			return "", nil, -1
 		}
-		*v, bad = fromNumber(c, raw, whole)
+		*v, bad = fromNumber(c, raw)
 		return raw, bad, next
 	}
 }
@@ -127,10 +127,10 @@ func compact(raw string) string {
 }
 
 // fromNumber converts a JSON number.
-func fromNumber(c *Column, raw string, whole bool) (kedge.Value, error) {
+func fromNumber(c *Column, raw string) (kedge.Value, error) {
 	switch c.Type {
 	case kedge.TypeInt:
-		return intValue(c, raw, whole)
+		return intValue(c, raw)
 	case kedge.TypeDecimal:
 		return decimalValue(c, raw)
 	case kedge.TypeFloat:
@@ -152,11 +152,14 @@ func fromText(c *Column, s string) (kedge.Value, error) {
 		}
 		return kedge.String(s), nil
 	case kedge.TypeInt:
-		if ok, whole := isNumber(s); ok {
-			return intValue(c, s, whole)
+		if n, ok := smallInt(s); ok {
+			return kedge.Int(n), nil
+		}
+		if isNumber(s) {
+			return intValue(c, s)
 		}
 	case kedge.TypeDecimal:
-		if ok, _ := isNumber(s); ok {
+		if isNumber(s) {
 			return decimalValue(c, s)
 		}
 	case kedge.TypeFloat:
@@ -184,27 +187,34 @@ func fromText(c *Column, s string) (kedge.Value, error) {
 	return kedge.Value{}, misfit("a JSON string", c)
 }
 
-// isNumber reports whether s is a JSON number and nothing else, and whether it
-// has neither fraction nor exponent.
-func isNumber(s string) (ok, whole bool) {
+// isNumber reports whether s is a JSON number and nothing else.
+func isNumber(s string) bool {
 	c := scanner{s: s}
-	_, whole, next := c.number(0)
-	return next == len(s), whole
+	_, next := c.number(0)
+	return next == len(s)
 }
 
-func intValue(c *Column, raw string, whole bool) (kedge.Value, error) {
-	if whole && len(raw) < 19 { // no overflow
-		neg, digits := raw[0] == '-', raw
-		if neg {
-			digits = raw[1:]
+// smallInt reads an int of up to 18 digits, which cannot overflow.
+func smallInt(s string) (n int64, ok bool) {
+	digits := strings.TrimPrefix(s, "-")
+	if digits == "" || len(digits) > 18 || digits[0] == '0' && len(digits) > 1 {
+		return 0, false
+	}
+	for k := range len(digits) {
+		digit := digits[k] - '0'
+		if digit > 9 {
+			return 0, false
 		}
-		n := int64(0)
-		for k := range len(digits) {
-			n = n*10 + int64(digits[k]-'0')
-		}
-		if neg {
-			n = -n
-		}
+		n = n*10 + int64(digit)
+	}
+	if len(digits) < len(s) {
+		n = -n
+	}
+	return n, true
+}
+
+func intValue(c *Column, raw string) (kedge.Value, error) {
+	if n, ok := smallInt(raw); ok {
 		return kedge.Int(n), nil
 	}
 	if !kedge.ValidDecimal(raw) {
