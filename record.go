@@ -77,6 +77,18 @@ type Record struct {
 	Removed Removal
 }
 
+// Clone returns a copy of r that shares no memory with the page it came from,
+// except the list of fields.
+func (r *Record) Clone() Record {
+	c := *r
+	c.Key, c.Version = Key(strings.Clone(string(r.Key))), strings.Clone(r.Version)
+	c.Values = make([]Value, len(r.Values))
+	for i, v := range r.Values {
+		c.Values[i] = v.Clone()
+	}
+	return c
+}
+
 // Get returns the value of the named field, or the missing value.
 func (r *Record) Get(name string) Value {
 	if i := r.Fields.Index(name); i >= 0 && i < len(r.Values) {

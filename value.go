@@ -61,6 +61,12 @@ type Value struct {
 	typ  Type
 }
 
+// Clone returns a copy of v that shares no memory with the page it came from.
+func (v Value) Clone() Value {
+	v.s = strings.Clone(v.s)
+	return v
+}
+
 // Null returns the null value.
 func Null() Value { return Value{typ: TypeNull} }
 

@@ -48,8 +48,7 @@ type entity struct {
 	planned     planned
 
 	// Memory of one page transaction, used again by the next.
-	slab      []item
-	items     []*item
+	batch     batch
 	todo      []*item
 	inBatch   map[uint64]*item
 	keyHashes []uint64
@@ -298,33 +297,46 @@ func (e *entity) changesFrom(ctx context.Context) error {
 // pages reads from req's position to the end, a page transaction at a time.
 func (e *entity) pages(ctx context.Context, req connectors.ReadRequest) error {
 	req.Entity, req.Fields, req.Filter = e.plan.External.Name, e.plan.ExternalFields.Names(), e.filter
-	for b, err := range e.batches(ctx, req) {
+	for c, err := range e.chunks(ctx, req) {
 		if err != nil {
+			return errors.Join(e.storeRest(ctx), err)
+		}
+		if err := e.screen(ctx, c); err != nil {
 			return err
 		}
-		e.run.s.hook("p1")
-		if err := e.apply(ctx, b); err != nil {
-			return err
+		if e.due() {
+			e.run.s.hook("p1")
+			if err := e.store(ctx); err != nil {
+				return err
+			}
+			if err := e.tooManyBad(); err != nil {
+				return err
+			}
+			e.run.s.hook("p3")
 		}
-		if err := e.tooManyBad(); err != nil {
-			return err
-		}
-		e.run.s.hook("p3")
-		e.read += int64(len(b.records) + len(b.rejected))
-		e.total = max(b.total, e.total)
+		e.read += int64(len(c.records) + len(c.rejected))
+		e.total = max(c.total, e.total)
 		e.run.progress(e)
-		if err := e.ack(ctx, b); err != nil {
+		if err := e.ack(ctx, c); err != nil {
 			return err
 		}
 		if err := e.run.heedCancel(ctx); err != nil {
 			return err
 		}
-		if err := ctx.Err(); err != nil && !b.last {
-			return err
+		if err := ctx.Err(); err != nil && !c.last {
+			return errors.Join(e.storeRest(ctx), err)
 		}
 		e.run.s.hook("p5")
 	}
 	return nil
+}
+
+// storeRest stores what waits to be stored, because the read ends early.
+func (e *entity) storeRest(ctx context.Context) error {
+	if e.batch.next == "" {
+		return nil
+	}
+	return e.store(context.WithoutCancel(ctx))
 }
 
 // saveProgress stores the position after a batch with the numbers of the entity.
@@ -341,10 +353,8 @@ func (e *entity) saveProgress(ctx context.Context, tx *store.Tx, b *batch, items
 	a := e.anchor
 	a.Fingerprint, a.SourceEpoch, a.UpdatedAt, a.RunID = e.plan.Fingerprint, e.run.epoch, now, e.run.id
 	a.PageToken = string(b.next)
-	a.Rows += int64(len(b.records))
-	for i := range b.records {
-		a.LastVersion = laterVersion(a.LastVersion, b.records[i].Version)
-	}
+	a.Rows += b.rows
+	a.LastVersion = laterVersion(a.LastVersion, b.version)
 	if b.last {
 		if b.anchor != "" {
 			a.Anchor, a.Acked = string(b.anchor), !e.run.acks
@@ -379,8 +389,8 @@ func digits(s string) bool {
 }
 
 // ack tells the source that the anchor of the last page is durable.
-func (e *entity) ack(ctx context.Context, b *batch) error {
-	if !b.last || b.anchor == "" || !e.run.acks || e.run.op() != Sync || e.run.planning() {
+func (e *entity) ack(ctx context.Context, c *chunk) error {
+	if !c.last || c.anchor == "" || !e.run.acks || e.run.op() != Sync || e.run.planning() {
 		return nil
 	}
 	return e.sendMissingAck(ctx)

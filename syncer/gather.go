@@ -5,25 +5,44 @@ import (
 	"iter"
 	"time"
 
+	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors"
 )
 
-// batches gathers the pages of a read into batches, in a goroutine of its own
+// A chunk is some whole pages of a read.
+type chunk struct {
+	records  []kedge.Record
+	exact    int // records[:exact] are known to pass the filter
+	rejected []connectors.BadRecord
+	before   []int            // rejected[i] came after records[:before[i]]
+	next     connectors.Token // where to go on
+	anchor   kedge.Anchor     // of the last page
+	last     bool
+	total    int64
+	bytes    int
+	since    time.Time // when the first page came
+}
+
+// chunksPerCommit is how many chunks make a full batch. Few rows a chunk need
+// less memory in a read that meets almost only what it knows.
+const chunksPerCommit = 4
+
+// chunks gathers the pages of a read, in a goroutine of its own
 // that ends with the loop, so that pages are fetched while others are stored.
 // Pages that came before an error are delivered before it.
-func (e *entity) batches(ctx context.Context, req connectors.ReadRequest) iter.Seq2[*batch, error] {
+func (e *entity) chunks(ctx context.Context, req connectors.ReadRequest) iter.Seq2[*chunk, error] {
 	type result struct {
-		b   *batch
+		c   *chunk
 		err error
 	}
-	return func(yield func(*batch, error) bool) {
+	return func(yield func(*chunk, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
-		ready := make(chan result)
+		ready := make(chan result, chunksPerCommit/2)
 		go func() {
 			defer close(ready)
-			for b, err := range e.gather(ctx, req) {
+			for c, err := range e.gather(ctx, req) {
 				select {
-				case ready <- result{b, err}:
+				case ready <- result{c, err}:
 				case <-ctx.Done():
 					if err == nil {
 						return
@@ -37,7 +56,7 @@ func (e *entity) batches(ctx context.Context, req connectors.ReadRequest) iter.S
 			}
 		}()
 		for r := range ready {
-			if !yield(r.b, r.err) || r.err != nil {
+			if !yield(r.c, r.err) || r.err != nil {
 				return
 			}
 		}
@@ -47,51 +66,60 @@ func (e *entity) batches(ctx context.Context, req connectors.ReadRequest) iter.S
 	}
 }
 
-func (e *entity) gather(ctx context.Context, req connectors.ReadRequest) iter.Seq2[*batch, error] {
-	return func(yield func(*batch, error) bool) {
-		b, since := new(batch), time.Time{}
+func (e *entity) gather(ctx context.Context, req connectors.ReadRequest) iter.Seq2[*chunk, error] {
+	return func(yield func(*chunk, error) bool) {
+		limits := e.run.s.limits
+		c := new(chunk)
 		for page, err := range e.run.ext.Pages(ctx, req) {
 			if err != nil {
-				if b.next != "" && !yield(b, nil) {
+				if c.next != "" && !yield(c, nil) {
 					return
 				}
 				yield(nil, err)
 				return
 			}
-			if b.next == "" {
-				since = e.run.s.now()
+			if c.next == "" {
+				c.since = e.run.s.now()
 			}
-			b.add(page)
-			full := len(b.records) >= e.run.s.limits.CommitRows || b.bytes >= commitBytes || e.run.s.now().Sub(since) >= commitAfter
-			if !full && !b.last {
+			c.add(page)
+			full := len(c.records) >= limits.CommitRows/chunksPerCommit || c.bytes >= commitBytes/chunksPerCommit ||
+				e.run.s.now().Sub(c.since) >= commitAfter
+			if !full && !c.last {
 				continue
 			}
-			if last := b.last; !yield(b, nil) || last {
+			if last := c.last; !yield(c, nil) || last {
 				return
 			}
-			b = new(batch)
+			c = new(chunk)
 		}
 	}
 }
 
-func (b *batch) add(page *connectors.Page) {
-	if page.Exact && b.exact == len(b.records) {
-		b.exact += len(page.Records)
+func (c *chunk) add(page *connectors.Page) {
+	if page.Exact && c.exact == len(c.records) {
+		c.exact += len(page.Records)
 	}
 	for range page.Rejected {
-		b.before = append(b.before, len(b.records))
+		c.before = append(c.before, len(c.records))
 	}
-	if b.records == nil && page.Next == "" {
-		b.records = page.Records
+	if c.records == nil && page.Next == "" {
+		c.records = page.Records
 	} else {
-		b.records = append(b.records, page.Records...)
+		c.records = append(c.records, page.Records...)
 	}
-	b.rejected = append(b.rejected, page.Rejected...)
-	b.next, b.anchor, b.last = page.Next, page.Anchor, page.Next == ""
-	b.total = max(b.total, page.Total)
+	c.rejected = append(c.rejected, page.Rejected...)
+	c.next, c.anchor, c.last = page.Next, page.Anchor, page.Next == ""
+	c.total = max(c.total, page.Total)
 	for i := range page.Records {
-		for _, v := range page.Records[i].Values {
-			b.bytes += len(v.Str()) + 8
-		}
+		c.bytes += textBytes(page.Records[i].Values)
 	}
+}
+
+// textBytes is about what the values of a record weigh.
+func textBytes(values []kedge.Value) int {
+	n := 8 * len(values)
+	for i := range values {
+		n += len(values[i].Str())
+	}
+	return n
 }

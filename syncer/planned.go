@@ -90,7 +90,7 @@ func (r *run) previewWaiting(ctx context.Context) error {
 				continue
 			}
 			e.planned.waiting = nil
-			if err := e.apply(ctx, &batch{records: records, exact: len(records)}); err != nil {
+			if err := e.apply(ctx, &chunk{records: records, exact: len(records)}); err != nil {
 				return e.failPreview(err)
 			}
 			tried, left = tried+len(records), left+len(e.planned.waiting)

@@ -106,7 +106,7 @@ func (e *entity) retrySome(ctx context.Context, rows []*QuarantineRow) error {
 	if err != nil {
 		return err
 	}
-	b := new(batch)
+	b := new(chunk)
 	var gone []string
 	for i, a := range answers {
 		switch {

@@ -235,9 +235,9 @@ type goneRecord struct {
 
 // askFor asks the source for records. It returns those that are gone or have
 // left the filter, and those that are there.
-func (e *entity) askFor(ctx context.Context, chunk []mapped) (gone []goneRecord, back *batch, err error) {
-	keys := make([]kedge.Key, len(chunk))
-	for i, m := range chunk {
+func (e *entity) askFor(ctx context.Context, asked []mapped) (gone []goneRecord, back *chunk, err error) {
+	keys := make([]kedge.Key, len(asked))
+	for i, m := range asked {
 		keys[i] = m.ext
 	}
 	answers, err := e.readKeys(ctx, keys)
@@ -247,7 +247,7 @@ func (e *entity) askFor(ctx context.Context, chunk []mapped) (gone []goneRecord,
 	if err != nil {
 		return nil, nil, err
 	}
-	back = new(batch)
+	back = new(chunk)
 	for i, a := range answers {
 		switch {
 		case a.bad != nil:
@@ -255,9 +255,9 @@ func (e *entity) askFor(ctx context.Context, chunk []mapped) (gone []goneRecord,
 		case a.found && passes(e.filter, &a.record):
 			back.records = append(back.records, a.record)
 		case a.found:
-			gone = append(gone, goneRecord{chunk[i], kedge.LeftFilter})
+			gone = append(gone, goneRecord{asked[i], kedge.LeftFilter})
 		default:
-			gone = append(gone, goneRecord{chunk[i], kedge.Deleted})
+			gone = append(gone, goneRecord{asked[i], kedge.Deleted})
 		}
 	}
 	return gone, back, nil
@@ -265,7 +265,7 @@ func (e *entity) askFor(ctx context.Context, chunk []mapped) (gone []goneRecord,
 
 // applyAside stores records that were read out of order: the position of the
 // read stays as it is.
-func (e *entity) applyAside(ctx context.Context, b *batch) error {
+func (e *entity) applyAside(ctx context.Context, b *chunk) error {
 	b.exact, b.next = len(b.records), connectors.Token(e.anchor.PageToken)
 	return e.apply(ctx, b)
 }
