@@ -426,6 +426,30 @@ func TestKillBetweenTwoDatabases(t *testing.T) {
 	}
 }
 
+// TestKilledRunIsTold by the run after it.
+func TestKilledRunIsTold(t *testing.T) {
+	eachCrash(t, false, func(t *testing.T, c *crashSite) {
+		p := c.crashPlan
+		p.Point, p.Nth = "p5", 1
+		if err := p.start(t); !errors.Is(err, errDied) {
+			t.Fatalf("the child ended with %v", err)
+		}
+		c.equal()
+		s, err := store.Open(t.Context(), c.DSN, nil)
+		c.check(err)
+		defer s.Close()
+		runs, err := c.syncer(s, nil).Runs(t.Context(), "crash", 10)
+		c.check(err)
+		rows, err := c.syncer(s, nil).Log(t.Context(), syncer.LogQuery{Run: runs[len(runs)-1].ID})
+		if err != nil || len(rows) != 1 || rows[0].Code != "killed" || rows[0].Status != string(syncer.Failed) {
+			t.Errorf("log of the killed run: %+v, %v, want one row that says so", rows, err)
+		}
+		if last := runs[len(runs)-1]; last.State != syncer.Failed || last.FinishedAt == nil {
+			t.Errorf("killed run: %+v, want failed", last)
+		}
+	})
+}
+
 // TestTornLog cuts SQLite's write-ahead log of a killed run at many bytes:
 // what is left is a state in which rows and position agree.
 func TestTornLog(t *testing.T) {

@@ -32,6 +32,7 @@ type entity struct {
 	reason      string // why the read is full
 	state       RunState
 	counts      Counts
+	began       time.Time
 	read        int64 // records delivered so far, for the progress
 	total       int64
 	unreadable  int
@@ -41,6 +42,7 @@ type entity struct {
 	hasMarks    bool       // the entity has links that are marked or tombstones
 	hadLinks    bool       // the entity had links before this run
 	before      *hashIndex // outcomes from before the read was started again
+	waits       bool       // this run stored records with lookups whose targets are not here
 	interrupted bool       // a full read, or its sweep, is under way; what it saw must be kept
 	confirm     string
 	err         error
@@ -62,6 +64,7 @@ type entity struct {
 
 // download brings the local side up to date with the external one.
 func (e *entity) download(ctx context.Context) error {
+	e.began = e.run.s.now()
 	if err := e.prepare(ctx); err != nil {
 		return err
 	}

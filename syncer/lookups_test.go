@@ -108,6 +108,13 @@ func TestLookupWaitsForItsTarget(t *testing.T) {
 		if left := w.pendingRefs(); len(left) != 2 {
 			t.Errorf("references left: %q, want 2", left)
 		}
+		if n := w.codes()["ref_pending"]; n != 1 {
+			t.Errorf("log %v, want ref_pending once", w.codes())
+		}
+		w.sync("all 0 new 0 updated 0 failed 0")
+		if n := w.codes()["ref_pending"]; n != 1 {
+			t.Errorf("log %v, want ref_pending told by the run that found it only", w.codes())
+		}
 		w.contact("P1", "Pat", "-")
 		w.sync("all 1 new 1 updated 0 failed 0")
 		w.same("relations", w.relations(), "Ann Pat -", "Pat -")

@@ -244,5 +244,9 @@ func TestPlanThatNobodyReadsToItsEnd(t *testing.T) {
 		if err != nil || len(runs) != 1 || runs[0].State != syncer.Succeeded || runs[0].Op != syncer.Plan {
 			t.Errorf("runs: %+v, %v, want one plan that succeeded", runs, err)
 		}
+		all, err := w.syncer.Status(t.Context())
+		if err != nil || len(all) != 1 || all[0].LastRun != nil {
+			t.Errorf("status: %+v, %v, want no run: a plan is none", all, err)
+		}
 	})
 }

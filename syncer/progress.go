@@ -47,7 +47,7 @@ func (r *run) progress(e *entity) {
 	}
 	m := r.meter.marks[e.plan.Name]
 	if m == nil {
-		m = &mark{at: r.start}
+		m = &mark{at: e.began}
 		r.meter.marks[e.plan.Name] = m
 	}
 	took := now.Sub(m.at)

@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/kedge-sync/kedge"
@@ -184,6 +185,7 @@ func (e *entity) savePending(ctx context.Context, tx bun.IDB, items []*item) err
 			rows = append(rows, it.pending...)
 		}
 	}
+	e.waits = e.waits || len(rows) > 0
 	err := e.dropPending(ctx, tx, keys, "")
 	for chunk := range slices.Chunk(rows, 1000) {
 		if err == nil {
@@ -193,17 +195,30 @@ func (e *entity) savePending(ctx context.Context, tx bun.IDB, items []*item) err
 	return err
 }
 
-// secondPass fills in lookups whose targets have arrived since.
+// secondPass fills in lookups whose targets have arrived since, and tells how
+// many are left if this run left some.
 func (e *entity) secondPass(ctx context.Context) error {
 	if len(e.plan.Lookups) == 0 {
 		return nil
 	}
 	for {
 		n, err := e.patch(ctx)
-		if err != nil || n == 0 {
+		if err != nil {
 			return err
 		}
+		if n == 0 {
+			break
+		}
 	}
+	if !e.waits {
+		return nil
+	}
+	left, err := e.run.s.store.DB().NewSelect().Model((*pendingRef)(nil)).Where("ent = ?", e.row.ID).Count(ctx)
+	if err != nil || left == 0 {
+		return err
+	}
+	return e.run.event(ctx, e.plan.Name, "warn", "ref_pending",
+		fmt.Sprintf("%d lookups name records that are not here; they stay empty until those come", left), "")
 }
 
 // awaitReturn makes the records wait that refer to the records of links, which

@@ -159,7 +159,8 @@ func (s *Syncer) withLeaseOf(ctx context.Context, r *run, fn func(context.Contex
 // activeRun names the run that holds the lease.
 func (s *Syncer) activeRun(ctx context.Context, integration string) error {
 	var id string
-	err := s.store.DB().NewSelect().Model((*runRow)(nil)).Column("id").Where("integration = ? AND state = ?", integration, Running).
+	err := s.store.DB().NewSelect().Model((*runRow)(nil)).Column("id").
+		Where("integration = ? AND state = ? AND op <> ?", integration, Running, Plan).
 		Order("started_at DESC").Limit(1).Scan(ctx, &id)
 	if err != nil {
 		return errors.New("another process works on this integration")
@@ -216,9 +217,7 @@ func (r *run) inTx(ctx context.Context, fn func(ctx context.Context, tx *store.T
 func (r *run) record(ctx context.Context) error {
 	return r.s.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		if r.lease != nil { // so no other run is under way
-			_, err := tx.NewUpdate().Model((*runRow)(nil)).Set("state = ?, finished_at = ?", Failed, r.start).
-				Where("integration = ? AND state = ?", r.name, Running).Exec(ctx)
-			if err != nil {
+			if err := r.bury(ctx, tx); err != nil {
 				return err
 			}
 		}
@@ -229,6 +228,28 @@ func (r *run) record(ctx context.Context) error {
 		_, err := tx.NewInsert().Model(row).Exec(ctx)
 		return err
 	})
+}
+
+// bury closes the runs of processes that were killed.
+func (r *run) bury(ctx context.Context, tx *store.Tx) error {
+	var dead []runRow
+	err := tx.NewSelect().Model(&dead).Where("integration = ? AND state = ?", r.name, Running).Order("id").Scan(ctx)
+	if err != nil || len(dead) == 0 {
+		return err
+	}
+	for _, d := range dead {
+		if d.Op == Plan {
+			continue // one may be under way beside any run
+		}
+		_, err := tx.NewInsert().Model(&LogRow{ID: newID(), RunID: d.ID, At: r.start, Integration: r.name, Operation: string(d.Op), Direction: Download,
+			Status: string(Failed), Level: "error", Code: "killed", Message: "the process ended in the middle of the run; the next run goes on from there"}).Exec(ctx)
+		if err != nil {
+			return err
+		}
+	}
+	_, err = tx.NewUpdate().Model((*runRow)(nil)).Set("state = ?, finished_at = ?", Failed, r.start).
+		Where("integration = ? AND state = ?", r.name, Running).Exec(ctx)
+	return err
 }
 
 // run does the work of a run, from the check of the mapping to the deletes.

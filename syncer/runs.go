@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/kedge-sync/kedge"
 )
 
@@ -24,12 +26,17 @@ type RunInfo struct {
 
 // Runs lists runs, newest first; integration "" means all.
 func (s *Syncer) Runs(ctx context.Context, integration string, limit int) ([]RunInfo, error) {
+	return s.runs(ctx, func(q *bun.SelectQuery) *bun.SelectQuery {
+		if integration != "" {
+			q = q.Where("integration = ?", integration)
+		}
+		return q.Limit(int64(limit))
+	})
+}
+
+func (s *Syncer) runs(ctx context.Context, where func(*bun.SelectQuery) *bun.SelectQuery) ([]RunInfo, error) {
 	var rows []runRow
-	q := s.store.DB().NewSelect().Model(&rows).Order("id DESC").Limit(int64(limit))
-	if integration != "" {
-		q = q.Where("integration = ?", integration)
-	}
-	if err := q.Scan(ctx); err != nil {
+	if err := s.store.DB().NewSelect().Model(&rows).Order("id DESC").Apply(where).Scan(ctx); err != nil {
 		return nil, err
 	}
 	infos := make([]RunInfo, len(rows))
@@ -80,7 +87,9 @@ func (s *Syncer) Status(ctx context.Context) ([]Status, error) {
 
 func (s *Syncer) statusOf(ctx context.Context, name string) (Status, error) {
 	st := Status{Integration: name}
-	runs, err := s.Runs(ctx, name, 1)
+	runs, err := s.runs(ctx, func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("integration = ? AND op <> ?", name, Plan).Limit(1) // a plan brings nothing up to date
+	})
 	if err != nil {
 		return st, err
 	}
