@@ -15,7 +15,7 @@ var checkExternal = []kedge.Field{field("Id", kedge.TypeString), field("Name", k
 
 var checkLocal = []kedge.Field{field("id", kedge.TypeString), field("name", kedge.TypeString), field("email", kedge.TypeString), field("open", kedge.TypeBool),
 	field("amount", kedge.TypeDecimal), field("at", kedge.TypeTime), {Name: "made", Type: kedge.TypeString, Computed: true},
-	{Name: "need", Type: kedge.TypeString}, {Name: "state", Type: kedge.TypeInt, NativeType: "bigint"}}
+	{Name: "need", Type: kedge.TypeString}, {Name: "state", Type: kedge.TypeInt, NativeType: "bigint", Nullable: true}, {Name: "guid", Type: kedge.TypeString, Format: kedge.FormatGUID, Nullable: true}}
 
 func TestCheck(t *testing.T) {
 	for _, tt := range []struct{ name, yaml, want string }{ // want: "severity code side field: part of the message; part of the fix"
@@ -58,6 +58,23 @@ func TestCheck(t *testing.T) {
 		{"upload expression alone", "    fields: [{external: Name, local: name, direction: upload, expr: {upload: nope(value)}}]\n", "error expression_invalid mapping name: expr.upload; correct the expression"},
 		{"computed local field", "    fields: [{external: Name, local: made}]\n", "error read_only_field local made: cannot be written; another local field"},
 		{"computed local field, uploaded", "    direction: bidirectional\n    fields: [{external: Name, local: made}]\n", "note read_only_field local made: cannot be written;"},
+		{"upload entity", "    direction: upload\n    fields: [{external: Amount, local: name, expr: {upload: decimal(value)}}, {external: Open, local: state, values: {false: 0, true: 1}}]\n", ""},
+		{"upload without an expression for it", "    direction: upload\n    fields: [{external: Name, local: name, expr: {download: upper(value)}}]\n", "error not_invertible mapping name: no expression for the upload; give expr.upload"},
+		{"upload field without an expression for it", "    fields: [{external: Name, local: name, direction: upload, expr: {download: upper(value)}}]\n", "error not_invertible mapping name: no expression for the upload; give expr.upload"},
+		{"upload of values that are not one to one", "    direction: upload\n    fields: [{external: Name, local: state, values: {a: 1, b: 1}}]\n", "error not_invertible mapping state: same local value; direction: download"},
+		{"upload of a constant", "    fields: [{local: name, direction: upload, constant: x}]\n", "error not_invertible mapping name: no external field; direction: upload"},
+		{"upload that does not come back, but needs not", "    direction: upload\n    fields: [{external: Name, local: amount}]\n", ""},
+		{"two nulls", "    direction: bidirectional\n    fields: [{external: Name, local: state, values: {a: null, b: null}}]\n", "error not_invertible mapping state: same local value; direction: download"},
+		{"guid in capitals", "    direction: bidirectional\n    fields: [{external: Name, local: guid}]\n", "error not_invertible mapping guid: lower case; direction: download"},
+		{"guid in capitals that do not matter", "    direction: bidirectional\n    fields: [{external: Name, local: guid, compare: nocase}]\n", ""},
+		{"external field twice", "    direction: bidirectional\n    fields: [{external: Name, local: name}, {external: Name, local: email}]\n", "error external_field_twice external Name: from name and from email; direction: download"},
+		{"external field twice, one only down", "    direction: bidirectional\n    fields: [{external: Name, local: name}, {external: Name, local: email, direction: download}]\n", ""},
+		{"external field twice, of a lookup", "    direction: bidirectional\n    fields: [{external: Name, local: name}, {external: Name, local: email, lookup: {entity: a}}]\n", "error external_field_twice external Name: from name and from email; direction: download"},
+		{"one local field down and up", "    fields: [{external: Name, local: name}, {external: Email, local: name, direction: upload}]\n", "error local_field_twice local name: name is mapped twice; enabled: false"},
+		{"default without an external form", "    direction: bidirectional\n    fields: [{external: Open, local: state, values: {false: 0, true: 1}, default: 7}]\n", "error value_invalid mapping state: no form on the external side; both sides"},
+		{"default without an external form, download", "    fields: [{external: Open, local: state, values: {false: 0, true: 1}, default: 7}]\n", ""},
+		{"upload of a lookup of incompatible types", "    fields: [{external: Open, local: name, direction: upload, lookup: {entity: a, fields: At}}]\n", "error type_incompatible external Open: Open is bool and At of A is time; holds the key"},
+		{"computed local field with one expression, uploaded", "    direction: bidirectional\n    fields: [{external: Name, local: made, expr: {upload: upper(value)}}]\n", "note read_only_field local made: cannot be written;"},
 		{"key that is not unique", "    key: [{external: Email, local: id}]\n", "warning key_not_unique external Email: A does not keep the key unique; external field Id"},
 		{"local key that is not unique", "    key: [{external: Id, local: email}]\n", "warning key_not_unique local email: a does not keep the key unique; local field id"},
 		{"version", "    version: Nope\n", "error external_field_missing external Nope: A has no field Nope; Clean Up"},

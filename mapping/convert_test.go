@@ -59,6 +59,7 @@ func TestConversions(t *testing.T) {
 		{"int to float", kedge.Int(1 << 53), kedge.TypeFloat, kedge.Float(1 << 53)},
 		{"odd int beyond 2^53 to float", kedge.Int(1<<53 + 1), kedge.TypeFloat, refused},
 		{"decimal to float", kedge.Decimal("19.90"), kedge.TypeFloat, kedge.Float(19.9)},
+		{"minus zero to float", kedge.Decimal("-0"), kedge.TypeFloat, kedge.Float(0)},
 		{"long decimal to float", kedge.Decimal("0.1234567890123456789"), kedge.TypeFloat, refused},
 		{"date to time", day("2026-02-03"), kedge.TypeTime, at("2026-02-03T00:00:00Z")},
 		{"midnight to date", at("2026-02-03T00:00:00Z"), kedge.TypeDate, day("2026-02-03")},

@@ -13,15 +13,17 @@ import (
 const MaxExamples = 1000
 
 // An Example is one case of a mapping test: what is downloaded for an external
-// record.
+// record, or uploaded for a local one.
 type Example struct {
-	Name     string
-	Entity   string // name of the mapping entity
-	Update   bool   // the record exists already, so defaults are not filled in
-	External []NamedValue
-	Want     []NamedValue // local fields that are compared; others may be anything
-	Fails    Failure      // instead of Want
-	line     int
+	Name         string
+	Entity       string // name of the mapping entity
+	Update       bool   // the record exists already, so defaults are not filled in
+	External     []NamedValue
+	Want         []NamedValue // local fields that are compared; others may be anything
+	Local        []NamedValue // instead of External
+	WantExternal []NamedValue // external fields that are compared
+	Fails        Failure      // instead of Want and WantExternal
+	line         int
 }
 
 // A NamedValue is a value with the name of its field.
@@ -32,7 +34,7 @@ type NamedValue struct {
 
 // A Failure is the expected error of an example.
 type Failure struct {
-	Field string // external field, or the local one of a rule without
+	Field string // external field, or the local one of a rule without and of an upload
 	Code  string // of the FieldError, or "" for any
 }
 
@@ -43,8 +45,10 @@ var exampleCodec = object([]key[exampleFile]{
 		keyOf("name", "What the example shows.", text(0), func(x *Example) *string { return &x.Name }),
 		keyOf("entity", "Name of the mapping entity.", text(0), func(x *Example) *string { return &x.Entity }).must(),
 		keyOf("update", "true: the record exists already.", flag(false), func(x *Example) *bool { return &x.Update }),
-		keyOf("external", "The external record.", namedValues(), func(x *Example) *[]NamedValue { return &x.External }).must(),
-		keyOf("want", "The local record.", namedValues(), func(x *Example) *[]NamedValue { return &x.Want }),
+		keyOf("external", "The external record.", namedValues(), func(x *Example) *[]NamedValue { return &x.External }),
+		keyOf("want", "The local record that it becomes.", namedValues(), func(x *Example) *[]NamedValue { return &x.Want }),
+		keyOf("local", "The local record, of an upload.", namedValues(), func(x *Example) *[]NamedValue { return &x.Local }),
+		keyOf("wantExternal", "The external record that it becomes.", namedValues(), func(x *Example) *[]NamedValue { return &x.WantExternal }),
 		keyOf("fails", "The expected error.", optional(object([]key[Failure]{
 			keyOf("field", "Its field.", text(0), func(f *Failure) *string { return &f.Field }).must(),
 			keyOf("code", "Its code.", text(0), func(f *Failure) *string { return &f.Code }),
@@ -54,8 +58,15 @@ var exampleCodec = object([]key[exampleFile]{
 
 func checkExample(r *reader, n *node, x *Example) {
 	x.line = n.line
-	if (len(x.Want) > 0) == (x.Fails != Failure{}) {
-		r.problem(n, `needs either "want" or "fails"`)
+	given, wanted, other, want := x.External, x.Want, x.WantExternal, "want"
+	if len(x.Local) > 0 {
+		given, wanted, other, want = x.Local, x.WantExternal, x.Want, "wantExternal"
+	}
+	switch {
+	case len(given) == 0 || len(x.External) > 0 && len(x.Local) > 0:
+		r.problem(n, `needs either "external" or "local"`)
+	case len(other) > 0 || (len(wanted) > 0) == (x.Fails != Failure{}):
+		r.problem(n, "needs either %q or %q", want, "fails")
 	}
 }
 
@@ -79,6 +90,7 @@ func namedValues() codec[[]NamedValue] {
 //	tests:
 //	  - {entity: customers, external: {No: C1, Balance: 19.90}, want: {id: C1, balance: "19.90"}}
 //	  - {entity: customers, external: {No: C2, Balance: much}, fails: {field: Balance, code: conversion}}
+//	  - {entity: customers, local: {id: C1, balance: "19.90"}, wantExternal: {Balance: 19.90}}
 func ParseExamples(name string, src []byte) ([]Example, error) {
 	if len(src) > MaxFile {
 		return nil, parseError(name, Problems{{Line: 1, Column: 1, Message: fmt.Sprintf("the file is longer than %d bytes", MaxFile)}})
@@ -103,8 +115,10 @@ type TestResult struct {
 	Failures []string
 }
 
-// Test downloads each example with p and compares. A lookup is compared by the
-// external key that it names, because no records are read. The texts of
+// Test downloads or uploads each example with p and compares. The lookup of a
+// download is compared by the external key that it names, because no records
+// are read; for the same reason, that of an upload cannot be tested. Uploads
+// are those of an export, which ignores directions of entities. The texts of
 // failures hold the values of the examples.
 func (p *Plan) Test(examples []Example) []TestResult {
 	out := make([]TestResult, len(examples))
@@ -123,7 +137,10 @@ func (p *Plan) test(x *Example) []string {
 		}
 		return []string{fmt.Sprintf("the mapping has no enabled entity %s", x.Entity)}
 	}
-	src, failures := e.exampleRecord(x)
+	if len(x.Local) > 0 {
+		return e.testUpload(x)
+	}
+	src, failures := exampleRecord(e.External, e.ExternalFields, x.External)
 	if len(failures) > 0 {
 		return failures
 	}
@@ -134,6 +151,27 @@ func (p *Plan) test(x *Example) []string {
 	}
 	for _, want := range x.Want {
 		if f := e.compareExample(want, src, &dst); f != "" {
+			failures = append(failures, f)
+		}
+	}
+	return failures
+}
+
+func (e *EntityPlan) testUpload(x *Example) []string {
+	src, failures := exampleRecord(e.Local, e.LocalRead, x.Local)
+	if len(failures) > 0 {
+		return failures
+	}
+	var dst kedge.Record
+	err := e.Upload(&dst, src, nil, !x.Update)
+	if failure, failed := err.(*FieldError); failed || x.Fails.Field != "" {
+		return compareFailure(x.Fails, failure)
+	}
+	for _, want := range x.WantExternal {
+		at := e.ExternalFields.Index(want.Name)
+		if slices.ContainsFunc(e.UploadLookups, func(l Lookup) bool { return slices.Contains(l.External, at) }) {
+			failures = append(failures, want.Name+" is filled by a lookup, which a test cannot follow")
+		} else if f := compareValue(e.External, want, &dst, SideExternal); f != "" {
 			failures = append(failures, f)
 		}
 	}
@@ -163,13 +201,14 @@ func (p *Plan) entity(name string) *EntityPlan {
 	return nil
 }
 
-func (e *EntityPlan) exampleRecord(x *Example) (*kedge.Record, []string) {
-	src := &kedge.Record{Fields: e.ExternalFields, Values: make([]kedge.Value, e.ExternalFields.Len())}
+// exampleRecord returns a record of entity e, with those values that fields has.
+func exampleRecord(e *kedge.Entity, fields *kedge.Fields, values []NamedValue) (*kedge.Record, []string) {
+	src := &kedge.Record{Fields: fields, Values: make([]kedge.Value, fields.Len())}
 	var failures []string
-	for _, v := range x.External {
-		f := e.External.Field(v.Name)
+	for _, v := range values {
+		f := e.Field(v.Name)
 		if f == nil {
-			failures = append(failures, suggestName(fmt.Sprintf("%s has no field %s", e.External.Name, v.Name), v.Name, fieldNames(e.External)))
+			failures = append(failures, suggestName(fmt.Sprintf("%s has no field %s", e.Name, v.Name), v.Name, fieldNames(e)))
 			continue
 		}
 		t := newTarget(f)
@@ -178,7 +217,7 @@ func (e *EntityPlan) exampleRecord(x *Example) (*kedge.Record, []string) {
 			// A driver may deliver it all the same: let the plan refuse it.
 			value = v.Value
 		}
-		if i := e.ExternalFields.Index(v.Name); i >= 0 {
+		if i := fields.Index(v.Name); i >= 0 {
 			src.Values[i] = value
 		}
 	}
@@ -204,9 +243,14 @@ func (e *EntityPlan) compareExample(want NamedValue, src, dst *kedge.Record) str
 		}
 		return ""
 	}
-	f := e.Local.Field(want.Name)
-	if f == nil || e.LocalFields.Index(want.Name) < 0 {
-		return suggestName(want.Name+" is not a mapped local field", want.Name, e.LocalFields.Names())
+	return compareValue(e.Local, want, dst, SideLocal)
+}
+
+// compareValue compares one field of a record that was made of an example.
+func compareValue(e *kedge.Entity, want NamedValue, dst *kedge.Record, side Side) string {
+	f := e.Field(want.Name)
+	if f == nil || dst.Fields.Index(want.Name) < 0 {
+		return suggestName(fmt.Sprintf("%s is not a mapped %s field", want.Name, side), want.Name, dst.Fields.Names())
 	}
 	t := newTarget(f)
 	wanted, err := t.fit(want.Value)

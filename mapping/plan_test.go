@@ -225,6 +225,41 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
+// What makes uploaded rows out of date changes the fingerprint of uploads, and
+// nothing else does.
+func TestUploadFingerprint(t *testing.T) {
+	ext := []kedge.Field{field("Id", kedge.TypeString), field("X", kedge.TypeString), field("Y", kedge.TypeString), field("Z", kedge.TypeString), field("V", kedge.TypeInt)}
+	loc := []kedge.Field{field("id", kedge.TypeString), field("x", kedge.TypeString), field("y", kedge.TypeString), field("z", kedge.TypeString)}
+	both := "    direction: bidirectional\n"
+	key, x := both+"    key: [{external: Id, local: id}]\n", "{external: X, local: x}"
+	base := planFor(t, ext, loc, key+"    fields: ["+x+"]\n").UploadFingerprint
+	for name, yaml := range map[string]string{
+		"note": key + "    fields: [{external: X, local: x, note: hello}]\n", "default": key + "    fields: [{external: X, local: x, default: a}]\n",
+		"conflict": key + "    conflict: manual\n    fields: [{external: X, local: x, conflict: manual}]\n", "version": key + "    version: V\n    fields: [" + x + "]\n",
+		"downloaded field": key + "    fields: [" + x + ", {external: Y, local: y, direction: download}]\n", "constant": key + "    fields: [" + x + ", {local: y, constant: a}]\n",
+		"download filter": key + "    downloadFilter: X eq 'a'\n    fields: [" + x + "]\n", "deletes": key + "    deletes: {upload: ignore}\n    fields: [" + x + "]\n",
+	} {
+		if got := planFor(t, ext, loc, yaml).UploadFingerprint; got != base {
+			t.Errorf("%s changed the fingerprint", name)
+		}
+	}
+	seen := map[string]string{base: "nothing"}
+	for name, yaml := range map[string]string{
+		"new field": key + "    fields: [" + x + ", {external: Y, local: y}]\n", "other external": key + "    fields: [{external: Y, local: x}]\n",
+		"other local": key + "    fields: [{external: X, local: y}]\n", "no key": both + "    fields: [" + x + "]\n", "filter": key + "    uploadFilter: x eq 'a'\n    fields: [" + x + "]\n",
+		"compare": key + "    fields: [{external: X, local: x, compare: trim}]\n", "values": key + "    fields: [{external: X, local: x, values: {a: b}}]\n",
+		"other values": key + "    fields: [{external: X, local: x, values: {a: c}}]\n", "expression": key + "    fields: [{external: X, local: x, expr: {download: value, upload: upper(value)}}]\n",
+		"on error": key + "    fields: [{external: X, local: x, onError: empty}]\n", "lookup": key + "    fields: [{external: X, local: x, lookup: {entity: a}}]\n",
+		"direction": strings.Replace(key, "bidirectional", "download", 1) + "    fields: [" + x + "]\n",
+	} {
+		got := planFor(t, ext, loc, yaml).UploadFingerprint
+		if other, twice := seen[got]; twice {
+			t.Errorf("%s gives the fingerprint of %s", name, other)
+		}
+		seen[got] = name
+	}
+}
+
 func TestSharedKey(t *testing.T) {
 	text, number := kedge.TypeString, kedge.TypeInt
 	for _, tt := range []struct {

@@ -329,7 +329,8 @@ func (a *app) mapTest() *cobra.Command {
 
 tests:
   - {entity: customers, external: {No: C1, Balance: 19.90}, want: {id: C1, balance: "19.90"}}
-  - {entity: customers, external: {No: C2, Balance: much}, fails: {field: Balance, code: conversion}}`,
+  - {entity: customers, external: {No: C2, Balance: much}, fails: {field: Balance, code: conversion}}
+  - {entity: customers, local: {id: C1, balance: "19.90"}, wantExternal: {Balance: 19.90}}`,
 		Example: examples("kedge map test crm examples.yaml"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := a.draft(cmd.Context(), args[0])
