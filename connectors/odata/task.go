@@ -28,11 +28,12 @@ type task struct {
 }
 
 var (
-	errGone   = errors.New("there is no record with this key")
-	errStale  = errors.New("the record was changed since it was read")
-	errNoKey  = errors.New("the service made the record and did not tell its key")
-	errUndone = errors.New("another change of the atomic batch was refused, so this one was undone")
-	errNoWord = errors.New("the answer to the batch says nothing about this change")
+	errGone      = errors.New("there is no record with this key")
+	errStale     = errors.New("the record was changed since it was read")
+	errNoKey     = errors.New("the service made the record and did not tell its key")
+	errUndone    = errors.New("another change of the atomic batch was refused, so this one was undone")
+	errForgotten = errors.New("the service does not know any more whether it has done this before")
+	errNoWord    = errors.New("the answer to the batch says nothing about this change")
 )
 
 func (t *task) isPlain() bool { return t.plain || t.w.d.plainJSON.Load() }
@@ -291,8 +292,8 @@ func (t *task) patch(ifMatch string, missing func()) {
 	}
 	t.send(r, func(a *reply) {
 		switch {
-		case a.status == http.StatusCreated:
-			t.created(a)
+		case a.status == http.StatusCreated || a.ok() && t.change.Op == kedge.Upsert && a.header.Get("Location") != "":
+			t.created(a) // by a service that upserts
 		case a.ok():
 			t.finish(connectors.Result{State: connectors.Updated, Version: t.version(a)})
 		case a.gone() || a.status == http.StatusPreconditionFailed && ifMatch == "*": // RFC 9110, 13.1.1

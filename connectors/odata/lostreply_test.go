@@ -1,0 +1,185 @@
+package odata_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/connectors/conntest"
+	"github.com/kedge-sync/kedge/connectors/odata"
+	"github.com/kedge-sync/kedge/internal/odatatest"
+)
+
+// A loser is a way to a service on which answers get lost after the service did
+// what was asked.
+type loser struct {
+	service *odatatest.Service
+	mu      sync.Mutex
+	lose    func(r *http.Request) bool
+	sent    []string // methods of the requests that write
+}
+
+func (l *loser) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answer := httptest.NewRecorder()
+	l.service.Handler().ServeHTTP(answer, r)
+	l.mu.Lock()
+	lost := false
+	if r.Method != http.MethodGet {
+		l.sent = append(l.sent, r.Method)
+		lost = l.lose != nil && l.lose(r)
+	}
+	l.mu.Unlock()
+	if lost {
+		panic(http.ErrAbortHandler)
+	}
+	for name, values := range answer.Header() {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(answer.Code)
+	w.Write(answer.Body.Bytes())
+}
+
+// first loses the answer to the first request with the method.
+func first(method string) func(*http.Request) bool {
+	done := false
+	return func(r *http.Request) bool {
+		hit := r.Method == method && !done
+		done = done || hit
+		return hit
+	}
+}
+
+func startLoser(t testing.TB, o odatatest.Options, options map[string]any) (*loser, *odata.Driver) {
+	t.Helper()
+	o.Entities = []kedge.Entity{conntest.Widgets, conntest.Parts}
+	l := &loser{service: odatatest.New(o)}
+	server := httptest.NewServer(l)
+	t.Cleanup(server.Close)
+	return l, newDriver(t, server.URL+l.service.Root(), options)
+}
+
+// A reply that is lost in any step never doubles a record, and never turns into
+// a conflict that is none.
+func TestLostReply(t *testing.T) {
+	seen := func(op kedge.Op, etag bool) func(version string) kedge.Change {
+		return func(version string) kedge.Change {
+			c := change(op, "widgets", "there", values{"string": str("new")})
+			if etag {
+				c.Version = version
+			}
+			return c
+		}
+	}
+	insert := func(string) kedge.Change {
+		c := change(kedge.Insert, "widgets", "w", values{"string": str("new")})
+		c.IdempotencyKey = "change 1"
+		return c
+	}
+	upsert := func(string) kedge.Change { return change(kedge.Upsert, "widgets", "w", values{"string": str("new")}) }
+	for name, tt := range map[string]struct {
+		service odatatest.Options
+		lose    string // method
+		make    func(version string) kedge.Change
+		want    string // outcome of the change
+		unknown bool
+		sent    string // methods
+	}{
+		"insert":               {odatatest.Options{}, "POST", insert, "unset", true, "[POST]"},
+		"repeatable insert":    {odatatest.Options{Repeatable: true}, "POST", insert, "inserted", false, "[POST POST]"},
+		"update":               {odatatest.Options{}, "PATCH", seen(kedge.Update, false), "updated", false, "[PATCH PATCH]"},
+		"update with an ETag":  {odatatest.Options{}, "PATCH", seen(kedge.Update, true), "unset", true, "[PATCH]"},
+		"delete":               {odatatest.Options{}, "DELETE", seen(kedge.Delete, false), "unchanged", false, "[DELETE DELETE]"},
+		"delete with an ETag":  {odatatest.Options{}, "DELETE", seen(kedge.Delete, true), "unchanged", false, "[DELETE DELETE]"},
+		"upsert, its insert":   {odatatest.Options{NoUpsert: true}, "POST", upsert, "unset", true, "[PATCH POST]"},
+		"upsert, its update":   {odatatest.Options{NoUpsert: true}, "PATCH", upsert, "inserted", false, "[PATCH PATCH POST]"},
+		"upsert, already done": {odatatest.Options{}, "PATCH", seen(kedge.Upsert, false), "updated", false, "[PATCH PATCH]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, d := startLoser(t, tt.service, map[string]any{"batch": "none"})
+			before := write(t, d, change(kedge.Insert, "widgets", "there", values{"string": str("old")}))
+			l.sent, l.lose = nil, first(tt.lose)
+			results, err := d.Write(t.Context(), []kedge.Change{tt.make(before[0].Version)})
+			if got := outcomes(results); got != tt.want || (kedge.KindOf(err) == kedge.OutcomeUnknown) != tt.unknown || err != nil && !tt.unknown {
+				t.Errorf("got %s and %v, want %s, unknown %v", got, err, tt.want, tt.unknown)
+			}
+			if got := fmt.Sprint(l.sent); got != tt.sent {
+				t.Errorf("sent %s, want %s", got, tt.sent)
+			}
+			for key, n := range l.service.Inserted("widgets") {
+				if n > 1 {
+					t.Errorf("record %s was created %d times", key, n)
+				}
+			}
+		})
+	}
+}
+
+// Whatever replies are lost, a caller that looks before it repeats ends with
+// each record created once and with its last values.
+func TestLostRepliesStory(t *testing.T) {
+	for _, repeatable := range []bool{false, true} {
+		for seed := range uint64(3) {
+			t.Run(fmt.Sprint(repeatable, "/", seed), func(t *testing.T) {
+				everyForm(t, func(t *testing.T, options map[string]any) {
+					l, d := startLoser(t, odatatest.Options{Repeatable: repeatable}, options)
+					rnd := rand.New(rand.NewPCG(seed, 1))
+					l.lose = func(*http.Request) bool { return rnd.IntN(3) == 0 }
+					var pending []kedge.Change
+					for i := range 30 {
+						key := kedge.Key(fmt.Sprintf("w%02d", i))
+						c := change(kedge.Insert, "widgets", key, values{"int": kedge.Int(int64(i))})
+						c.IdempotencyKey = "insert " + string(key)
+						pending = append(pending, c)
+					}
+					for round := 0; len(pending) > 0; round++ {
+						if round == 50 {
+							t.Fatalf("%d changes are left after %d rounds", len(pending), round)
+						}
+						pending = again(t, d, pending)
+					}
+					made := l.service.Inserted("widgets")
+					for i, r := range l.service.Records("widgets") {
+						if r.Get("int").Int() != int64(i) || made[r.Key] != 1 {
+							t.Errorf("record %d has %d and was created %d times", i, r.Get("int").Int(), made[r.Key])
+						}
+					}
+					if len(made) != 30 {
+						t.Errorf("%d records were made, want 30", len(made))
+					}
+				})
+			})
+		}
+	}
+}
+
+// again writes changes and returns those that are to be written again: whose
+// outcome is unknown and that are not there.
+func again(t *testing.T, d *odata.Driver, changes []kedge.Change) []kedge.Change {
+	t.Helper()
+	results, err := d.Write(t.Context(), changes)
+	if kind := kedge.KindOf(err); err != nil && kind != kedge.OutcomeUnknown && kind != kedge.Transient {
+		t.Fatalf("write: %v", err)
+	}
+	var open []kedge.Change
+	for i, r := range results {
+		switch {
+		case r.State == connectors.Inserted:
+		case r.State == connectors.Unset && err != nil:
+			found, err := d.ReadKeys(t.Context(), "widgets", nil, []kedge.Key{changes[i].Key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !found[0].OK {
+				open = append(open, changes[i])
+			}
+		default:
+			t.Errorf("change %d: got %s (%v)", i, r.State, r.Err)
+		}
+	}
+	return open
+}
