@@ -11,7 +11,8 @@
 // with $select, $filter, $orderby, $top, $skip, $count, $expand, pages and
 // delta links, and single entities. What is written: entities, by POST, PATCH,
 // PUT and DELETE, by key or alternate key, with entity tags, upsert, links by
-// @odata.bind and Repeatable Requests; [Service.Writes] tells what came.
+// @odata.bind and Repeatable Requests, alone or in a $batch of either format,
+// whose groups are taken back if a part fails. [Service.Writes] tells what came.
 //
 // Tests change rows behind the clients' backs with [Service.Put],
 // [Service.Patch] and [Service.Delete], or from another process through

@@ -99,15 +99,22 @@ func (f *Failure) apply(s *Service, a *answer) (*answer, int) {
 
 // dispatch answers a request that is let in.
 func (s *Service) dispatch(rq *request) (a *answer, rows bool, err error) {
+	route := s.route
+	if s.isBatch(rq) {
+		route = func(rq *request) (*answer, bool, error) {
+			a, err := s.batch(rq)
+			return a, err == nil, err
+		}
+	}
 	if !writes(rq.Method) {
 		s.mu.RLock()
 		defer s.mu.RUnlock()
-		return s.route(rq)
+		return route(rq)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.seq
-	a, rows, err = s.route(rq)
+	a, rows, err = route(rq)
 	if a != nil {
 		a.wrote = s.seq != before
 	}

@@ -99,7 +99,7 @@ func (p *property) facets() [][2]string {
 }
 
 // An annotation is a term with a value: a bool, a text, or a record of bools
-// and texts.
+// and lists of texts.
 type annotation struct {
 	term  string
 	value any // bool, string or [][2]any
@@ -136,7 +136,19 @@ func (s *Service) setAnnotations(m *model) []annotation {
 
 // containerAnnotations tell what the whole service can do.
 func (s *Service) containerAnnotations() []annotation {
-	list := []annotation{{capabilitiesTerms + "BatchSupported", false}}
+	formats := map[string][]string{"": {"application/json", "multipart/mixed"}, "json": {"application/json"}, "multipart": {"multipart/mixed"}}[s.opts.Batch]
+	on := s.opts.Batch != "none"
+	list := []annotation{
+		{capabilitiesTerms + "BatchSupported", on},
+		{capabilitiesTerms + "BatchContinueOnErrorSupported", on},
+	}
+	if on {
+		list = append(list, annotation{capabilitiesTerms + "BatchSupport", [][2]any{
+			{"Supported", true}, {"ContinueOnErrorSupported", true}, {"ReferencesInRequestBodiesSupported", true},
+			{"ReferencesAcrossChangeSetsSupported", true}, {"EtagReferencesSupported", false},
+			{"RequestDependencyConditionsSupported", false}, {"SupportedFormats", formats},
+		}})
+	}
 	if s.opts.Repeatable {
 		list = append(list, annotation{repeatabilityTerms + "Supported", true})
 	}

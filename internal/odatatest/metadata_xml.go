@@ -206,6 +206,16 @@ func (x *xmlWriter) annotations(list []annotation) {
 			x.open("Annotation", "Term", a.term)
 			x.open("Record")
 			for _, p := range v {
+				if list, ok := p[1].([]string); ok {
+					x.open("PropertyValue", "Property", p[0].(string))
+					x.open("Collection")
+					for _, text := range list {
+						x.text("String", text)
+					}
+					x.close()
+					x.close()
+					continue
+				}
 				x.leaf("PropertyValue", "Property", p[0].(string), "Bool", fmt.Sprint(p[1]))
 			}
 			x.close()

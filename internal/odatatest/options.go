@@ -60,6 +60,11 @@ type Options struct {
 	NeedIfMatch bool // a PATCH, PUT or DELETE without If-Match is 428
 	Repeatable  bool // Repeatable Requests are supported, and announced
 
+	// Batch is the format that $batch has: multipart, json or none. Defaults to
+	// both, and to multipart with Dataverse.
+	Batch    string
+	BatchMax int // requests in a batch. Defaults to 1000, and to 100 with BusinessCentral
+
 	// Bench keeps each answer to a read, ready to be sent again until
 	// something is edited; see [Service.Prerender].
 	Bench bool
@@ -108,8 +113,11 @@ type Service struct {
 	wrote    writeLog
 	repeats  *repeats
 	csrf     csrfSessions
-	auth     *signIns
-	bench    *answers
+
+	batches    int                // that were answered in pages
+	batchPages map[string]*answer // of the quirk batch-next-link
+	auth       *signIns
+	bench      *answers
 }
 
 // New returns a service. It panics if options are wrong, which only a
@@ -174,6 +182,11 @@ func (o *Options) Check() error {
 	if o.Version != "" && o.Version != V40 && o.Version != V401 {
 		return fmt.Errorf("unknown version %q; there are: 4.0, 4.01", o.Version)
 	}
+	switch o.Batch {
+	case "", "multipart", "json", "none":
+	default:
+		return fmt.Errorf("unknown batch format %q; there are: multipart, json, none", o.Batch)
+	}
 	return o.Auth.check()
 }
 
@@ -186,6 +199,15 @@ func (o Options) withDefaults() Options {
 	}
 	if o.PageCap <= 0 {
 		o.PageCap = 5000
+	}
+	if o.Batch == "" && o.Flavor == Dataverse {
+		o.Batch = "multipart"
+	}
+	if o.BatchMax <= 0 {
+		o.BatchMax = 1000
+		if o.Flavor == BusinessCentral {
+			o.BatchMax = 100
+		}
 	}
 	if o.Rows == 0 {
 		o.Rows = 1000

@@ -31,9 +31,15 @@ const (
 
 // The quirks of writing. NoIEEE754 and OddErrors show there too.
 const (
-	Duplicate500 = "500-duplicate"
-	CSRF         = "csrf"
-	Normalise    = "normalise"
+	Batch201RolledBack = "batch-201-rolled-back"
+	BatchNullIDs       = "batch-null-ids"
+	BatchFlat          = "batch-flat"
+	BatchWrongHost     = "batch-wrong-host"
+	BatchOmits         = "batch-omits"
+	BatchNextLink      = "batch-next-link"
+	Duplicate500       = "500-duplicate"
+	CSRF               = "csrf"
+	Normalise          = "normalise"
 )
 
 // Quirks returns the quirks that a service can have.
@@ -42,6 +48,12 @@ func Quirks() []Name { return append(ReadQuirks(), WriteQuirks()...) }
 // WriteQuirks returns the quirks that only show when a client writes.
 func WriteQuirks() []Name {
 	return []Name{
+		{Batch201RolledBack, "what was taken back with its group is answered as if it were done"},
+		{BatchNullIDs, "the answers in a batch have no ids"},
+		{BatchFlat, "the answers of a change set are not nested, or do not tell their group"},
+		{BatchWrongHost, "the URLs of the answers in a batch have another host"},
+		{BatchOmits, "every third answer in a batch is missing"},
+		{BatchNextLink, "the answers of a JSON batch come in pages of 2"},
 		{Duplicate500, "a POST of a key that exists is answered with 500"},
 		{CSRF, "writes are answered with 403 unless they have a token and cookies from the root"},
 		{Normalise, "written texts are trimmed, decimals rounded to 2 places, and versions grow by 2"},

@@ -14,7 +14,42 @@ import (
 
 // Every quirk of writing shows its effect, next to what an honest service does.
 func TestWriteQuirks(t *testing.T) {
+	failing := []part{adding("1", "g", "x"), adding("2", "g", "a"), adding("3", "g", "y"), reading("4", "things('x')")}
+	answers := func(honest, odd string, parts ...part) func(t *testing.T, quirk string) {
+		return func(t *testing.T, quirk string) {
+			bothWays(t, quirk, honest, odd, func(s *Service, url string) string {
+				var out []string
+				for _, format := range []string{"multipart", "json"} {
+					got, _ := sendBatch(t, url, format, parts, "Prefer", "odata.continue-on-error")
+					out = append(out, fmt.Sprint(got))
+					remove(t, s, "x", "y")
+				}
+				return strings.Join(out, " ")
+			})
+		}
+	}
 	cases := map[string]func(t *testing.T, quirk string){
+		Batch201RolledBack: answers("[2=409 4=404] [g:1=424 g:2=409 g:3=424 4=404]",
+			"[set1:1=201 set1:2=409 set1:3=424 4=404] [g:1=201 g:2=409 g:3=424 4=404]", failing...),
+		BatchNullIDs: answers("[set1:1=201 2=200] [g:1=201 2=200]", "[set1:=201 =200] [g:=201 =200]", adding("1", "g", "x"), reading("2", "things")),
+		BatchFlat:    answers("[set1:1=201 set1:2=201] [g:1=201 g:2=201]", "[1=201 2=201] [1=201 2=201]", adding("1", "g", "x"), adding("2", "g", "y")),
+		BatchOmits: answers("[1=201 2=200 3=200 4=200] [1=201 2=200 3=200 4=200]", "[1=201 2=200 4=200] [1=201 2=200 4=200]",
+			adding("1", "", "x"), reading("2", "things"), reading("3", "things"), reading("4", "things")),
+		BatchNextLink: func(t *testing.T, quirk string) {
+			bothWays(t, quirk, "1 [1=200 2=200 3=200 4=200 5=201]", "3 [1=200 2=200 3=200 4=200 5=201]", func(s *Service, url string) string {
+				got, _ := sendBatch(t, url, "json", []part{reading("1", "things"), reading("2", "things"), reading("3", "things"), reading("4", "things"), adding("5", "", "x")})
+				if n := s.Inserted("things")["x"]; n != 1 {
+					t.Errorf("the row was made %d times, want once", n)
+				}
+				return fmt.Sprint(len(s.Requests()), " ", got)
+			})
+		},
+		BatchWrongHost: func(t *testing.T, quirk string) {
+			bothWays(t, quirk, "ROOT/things('x') true", "https://internal.example:44300/things('x') false", func(s *Service, url string) string {
+				got, _ := sendBatch(t, url, "multipart", []part{adding("1", "", "x")})
+				return relative(got[0].location, url) + " " + jsonBool(strings.Contains(got[0].body, url))
+			})
+		},
 		Duplicate500: func(t *testing.T, quirk string) {
 			bothWays(t, quirk, "409 500", "500 500", func(s *Service, url string) string {
 				r := send(t, "POST", url+"things", `{"id":"a"}`)
