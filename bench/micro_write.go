@@ -19,7 +19,7 @@ import (
 	"github.com/kedge-sync/kedge/internal/store"
 )
 
-// writePages is how many pages each contestant writes in a turn.
+// writePages is how many pages each contestant writes in a repeat.
 const writePages = 20
 
 // A writer writes pages of new customers to a table, in three ways.
@@ -110,19 +110,28 @@ func (w *writer) makeTables(ctx context.Context) error {
 	return nil
 }
 
-// inTurn lets each way write the same pages, and returns the median of what a
-// turn takes.
+// inTurn lets all ways write each page, every time another one first, so that
+// what else the disk does and the checkpoints of the log meet all of them. It
+// returns the median of what writePages pages take.
 func (w *writer) inTurn(ctx context.Context, ways []func(context.Context, *store.Tx) error) ([]usage, error) {
 	all := make([][]usage, len(ways))
 	for range repeats {
-		first := w.next
-		for i, way := range ways {
-			w.next = first
-			u, err := w.turn(ctx, way)
-			if err != nil {
+		turn := make([]usage, len(ways))
+		for page := range writePages {
+			if err := w.make(); err != nil {
 				return nil, err
 			}
-			all[i] = append(all[i], u)
+			for k := range ways {
+				i := (page + k) % len(ways)
+				cpu, begin := cpuTime(), time.Now()
+				if err := w.st.InTx(ctx, ways[i]); err != nil {
+					return nil, err
+				}
+				turn[i].cpu, turn[i].wall = turn[i].cpu+cpuTime()-cpu, turn[i].wall+time.Since(begin)
+			}
+		}
+		for i := range all {
+			all[i] = append(all[i], turn[i])
 		}
 	}
 	medians := make([]usage, len(ways))
@@ -130,20 +139,6 @@ func (w *writer) inTurn(ctx context.Context, ways []func(context.Context, *store
 		medians[i] = median(all[i])
 	}
 	return medians, nil
-}
-
-func (w *writer) turn(ctx context.Context, way func(context.Context, *store.Tx) error) (u usage, err error) {
-	for range writePages {
-		if err := w.make(); err != nil {
-			return u, err
-		}
-		cpu, begin := cpuTime(), time.Now()
-		if err := w.st.InTx(ctx, way); err != nil {
-			return u, err
-		}
-		u.cpu, u.wall = u.cpu+cpuTime()-cpu, u.wall+time.Since(begin)
-	}
-	return u, nil
 }
 
 // make makes the next page in all forms.
@@ -156,7 +151,7 @@ func (w *writer) make() error {
 		w.changes = append(w.changes, kedge.Change{Op: kedge.Upsert, Entity: "customer", Key: kedge.NewKey(v[0]), Fields: fields, Values: v})
 		c := feed.Customer{No: v[0].Str(), Name: v[1].Str(), Street: v[2].Str(), City: v[3].Str(), PostCode: v[4].Str(), Country: v[5].Str(),
 			Email: v[6].Str(), Phone: v[7].Str(), HasPhone: !v[7].IsNull(), Balance: v[8].Str(), Blocked: v[9].Bool(), RowVersion: v[10].Int(),
-			ModifiedAt: v[11].Text()}
+			ModifiedAt: v[11].Time().Format("2006-01-02T15:04:05.000000000Z")} // as long as kedge's
 		w.plain = append(w.plain, c)
 		m := model{No: c.No, Name: c.Name, Street: c.Street, City: c.City, PostCode: c.PostCode, Country: c.Country, Email: c.Email,
 			Balance: c.Balance, Blocked: c.Blocked, RowVersion: c.RowVersion, ModifiedAt: v[11].Time()}
