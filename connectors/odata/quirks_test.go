@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/kedge-sync/kedge"
@@ -259,6 +260,30 @@ func TestDeltaFunction(t *testing.T) {
 	for _, p := range paths {
 		if p != "/things/delta() odata.maxpagesize=10" {
 			t.Errorf("asked for %q", p)
+		}
+	}
+}
+
+// Wherever the first answer breaks off, the read is begun again and delivers
+// the whole page once.
+func TestCutAtEveryByte(t *testing.T) {
+	const body = `{"value":[{"No":"a","Name":"Zoë"},{"No":"b","Name":null}],"@odata.deltaLink":"things?$deltatoken=1"}`
+	cut, tries := 0, 0
+	server := plainService(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		if tries++; tries > 1 {
+			fmt.Fprint(w, body)
+			return
+		}
+		fmt.Fprint(w, body[:cut])
+		panic(http.ErrAbortHandler)
+	})
+	d := newDriver(t, server.URL, map[string]any{"tracking": "delta", "paging": "server"})
+	for cut = range len(body) {
+		tries = 0
+		p, err := d.ReadPage(t.Context(), connectors.ReadRequest{Entity: "things", Fields: []string{"Name"}, Size: 10})
+		if err != nil || len(p.Records) != 2 || p.Next != "" || p.Anchor == "" || tries != 2 {
+			t.Fatalf("cut at %d: %v, %+v after %d requests, want 2 records after 2", cut, err, p, tries)
 		}
 	}
 }
