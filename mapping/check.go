@@ -38,7 +38,7 @@ func (d *draft) checkEntities() bool {
 		}
 	}
 	if d.ext == nil {
-		d.fail(ExternalEntityMissing, SideExternal, "", "run Clean Up to take it out of the mapping", "the external system has no entity %s", e.External)
+		d.fail(ExternalEntityMissing, SideExternal, "", cleanUpFix(e.External, entityNames(d.compiler.ext)), "the external system has no entity %s", e.External)
 	}
 	if d.loc == nil {
 		fix := "choose another local entity, or make it with \"kedge map tables\""

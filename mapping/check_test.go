@@ -20,7 +20,7 @@ var checkLocal = []kedge.Field{field("id", kedge.TypeString), field("name", kedg
 func TestCheck(t *testing.T) {
 	for _, tt := range []struct{ name, yaml, want string }{ // want: "severity code side field: part of the message; part of the fix"
 		{"fine", "    key: [{external: Id, local: id}]\n    fields: [{external: Name, local: name}]\n", ""},
-		{"external field missing", "    fields: [{external: Nmae, local: name}]\n", "error external_field_missing external Nmae: A has no field Nmae; Clean Up"},
+		{"external field missing", "    fields: [{external: Nmae, local: name}]\n", "error external_field_missing external Nmae: A has no field Nmae; perhaps it is Name; else run Clean Up"},
 		{"disabled field missing", "    fields: [{external: Nmae, local: name, enabled: false}]\n", ""},
 		{"local field missing", "    fields: [{external: Name, local: nmae}]\n", "error local_field_missing local nmae: a has no field nmae; perhaps name"},
 		{"external key missing", "    key: [{external: Nr, local: id}]\n", "error key_missing external Nr: key field Nr is not in A; external field Id"},

@@ -85,8 +85,17 @@ func (d *draft) externalField(name string) *kedge.Field {
 	if f := d.ext.Field(name); f != nil {
 		return f
 	}
-	d.fail(ExternalFieldMissing, SideExternal, name, "run Clean Up to take it out of the mapping", "%s has no field %s", d.ext.Name, name)
+	d.fail(ExternalFieldMissing, SideExternal, name, cleanUpFix(name, fieldNames(d.ext)), "%s has no field %s", d.ext.Name, name)
 	return nil
+}
+
+// cleanUpFix says what to do about an external item that is not there.
+func cleanUpFix(name string, names []string) string {
+	const fix = "run Clean Up to take it out of the mapping"
+	if near := nearest.Name(name, names); near != "" {
+		return "perhaps it is " + near + "; else " + fix
+	}
+	return fix
 }
 
 // localField returns the live field, or nil after a finding.

@@ -56,7 +56,7 @@ func suspendMissing(m *Mapping, is Schemas) (*Mapping, []Finding) {
 		for _, name := range e.usedExternal() {
 			if ext.Field(name) == nil && e.suspend(name) {
 				done = append(done, Finding{Code: FieldSuspended, Severity: SeverityWarning, Side: SideExternal, Entity: e.Name, Field: name,
-					Message: fmt.Sprintf("%s has no field %s any more; it is left out of this run", ext.Name, name), Fix: "run Clean Up to take it out of the mapping"})
+					Message: fmt.Sprintf("%s has no field %s any more; it is left out of this run", ext.Name, name), Fix: cleanUpFix(name, fieldNames(ext))})
 			}
 		}
 	}

@@ -62,6 +62,14 @@ type Finding struct {
 	Fix      string   `json:"fix,omitempty"`
 }
 
+// Text returns the message and what to do about it.
+func (f Finding) Text() string {
+	if f.Fix == "" {
+		return f.Message
+	}
+	return f.Message + "; " + f.Fix
+}
+
 // Missing reports whether f is about an item that is no longer there. A
 // mapping with such findings may be saved: it can be cleaned up later.
 func (f Finding) Missing() bool {

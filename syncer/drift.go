@@ -79,6 +79,9 @@ func (r *run) logFindings(ctx context.Context, findings []mapping.Finding) error
 		if err := r.event(ctx, f.Entity, string(f.Severity), string(f.Code), f.Message, ""); err != nil {
 			return err
 		}
+		if f.Severity == mapping.SeverityWarning {
+			r.warnings[f.Entity] = append(r.warnings[f.Entity], f.Text())
+		}
 	}
 	return nil
 }

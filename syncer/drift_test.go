@@ -46,6 +46,9 @@ func TestDriftWarn(t *testing.T) {
 		if n := w.codes()["field_suspended"]; n != 1 {
 			t.Errorf("log %v, want field_suspended once", w.codes())
 		}
+		if got := res.Entities[0].Warnings; len(got) != 1 || !strings.Contains(got[0], "no field Balance") {
+			t.Errorf("warnings %q, want one about Balance", got)
+		}
 		w.source.edit = nil // it is back
 		w.run(syncer.Request{})
 		w.table("C1 Anna 9", "C2 Bob 2")
@@ -77,7 +80,7 @@ func TestDriftOfAKey(t *testing.T) {
 			t.Errorf("state %s, want partial", res.State)
 		}
 		for _, e := range res.Entities {
-			if e.Entity == "customer" && (e.State != syncer.Failed || !strings.Contains(e.Error, "key field No is not in customers")) {
+			if e.Entity == "customer" && (e.State != syncer.Failed || !strings.Contains(e.Error, "key field No is not in customers; set up a new key, for example with external field Number")) {
 				t.Errorf("customer: %+v, want it held", e)
 			}
 		}

@@ -134,7 +134,8 @@ func (r *run) names() []string {
 	return slices.Sorted(slices.Values(slices.Concat(names, slices.Collect(mapKeys(r.held())))))
 }
 
-// held returns the entities that cannot run, with the first reason.
+// held returns the entities that cannot run, with the first reason and what to
+// do about it.
 func (r *run) held() map[string]string {
 	held := map[string]string{}
 	if r.plan == nil {
@@ -142,7 +143,7 @@ func (r *run) held() map[string]string {
 	}
 	for name, findings := range r.plan.Held {
 		if len(r.req.Entities) == 0 || slices.Contains(r.req.Entities, name) {
-			held[name] = findings[0].Message
+			held[name] = findings[0].Text()
 		}
 	}
 	return held

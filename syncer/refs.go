@@ -217,8 +217,9 @@ func (e *entity) secondPass(ctx context.Context) error {
 	if err != nil || left == 0 {
 		return err
 	}
-	return e.run.event(ctx, e.plan.Name, "warn", "ref_pending",
-		fmt.Sprintf("%d lookups name records that are not here; they stay empty until those come", left), "")
+	text := fmt.Sprintf("%d lookups name records that are not here; they stay empty until those come", left)
+	e.run.warnings[e.plan.Name] = append(e.run.warnings[e.plan.Name], text)
+	return e.run.event(ctx, e.plan.Name, "warn", "ref_pending", text, "")
 }
 
 // awaitReturn makes the records wait that refer to the records of links, which

@@ -156,9 +156,10 @@ type EntityResult struct {
 	Reason    string    `json:"reason,omitempty"` // why the read is full
 	State     RunState  `json:"state"`
 	Counts
-	Pending int64  `json:"pendingDeletes,omitempty"` // marked, not applied
-	Error   string `json:"error,omitempty"`
-	Kind    string `json:"errorKind,omitempty"`
+	Pending  int64    `json:"pendingDeletes,omitempty"` // marked, not applied
+	Warnings []string `json:"warnings,omitempty"`       // about the entity, not about single records
+	Error    string   `json:"error,omitempty"`
+	Kind     string   `json:"errorKind,omitempty"`
 }
 
 // A Result says what a run did.

@@ -39,6 +39,7 @@ type run struct {
 	plan     *mapping.Plan
 	layers   [][]*entity // in the order of writing
 	entities map[string]*entity
+	warnings map[string][]string            // about entities
 	idle     map[string]*mapping.EntityPlan // of disabled entities, for lookups to their records
 	emit     func(Decision) error           // plan: takes what would be done
 	missing  []connectors.SchemaStep        // plan: what the run would make first
@@ -109,7 +110,7 @@ func (s *Syncer) newRun(req Request) *run {
 	if req.Op == "" {
 		req.Op = Sync
 	}
-	return &run{s: s, req: req, name: req.Integration, id: newID(), start: s.now().UTC(), entities: map[string]*entity{}}
+	return &run{s: s, req: req, name: req.Integration, id: newID(), start: s.now().UTC(), entities: map[string]*entity{}, warnings: map[string][]string{}}
 }
 
 // op is what the run does, or in a plan what it pretends to do.
@@ -352,7 +353,7 @@ func (r *run) finish(ctx context.Context, res *Result, err error) error {
 func (r *run) results() []EntityResult {
 	var results []EntityResult
 	for _, e := range r.ordered() {
-		res := EntityResult{Entity: e.plan.Name, Direction: Download, Mode: e.mode, Reason: e.reason, State: Succeeded, Counts: e.counts, Pending: e.pending}
+		res := EntityResult{Entity: e.plan.Name, Direction: Download, Mode: e.mode, Reason: e.reason, State: Succeeded, Counts: e.counts, Pending: e.pending, Warnings: r.warnings[e.plan.Name]}
 		switch {
 		case e.err != nil && r.ended && canceled(e.err):
 			res.State = Cancelled

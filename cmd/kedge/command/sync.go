@@ -154,6 +154,9 @@ func resultsJSON(results []syncer.Result) []map[string]any {
 // needs attention on standard error.
 func showResult(out, errOut io.Writer, r syncer.Result) {
 	for _, e := range r.Entities {
+		for _, w := range e.Warnings {
+			fmt.Fprintf(errOut, "kedge: %s %s: warning: %s\n", r.Integration, e.Entity, w)
+		}
 		if e.Error != "" {
 			fmt.Fprintf(errOut, "kedge: %s %s: %s: %s\n", r.Integration, e.Entity, e.State, e.Error)
 		}
@@ -169,12 +172,12 @@ func showResult(out, errOut io.Writer, r syncer.Result) {
 	case r.Message != "":
 		fmt.Fprintf(errOut, "kedge: %s: %s\n", r.Integration, r.Message)
 	}
-	if r.Op != syncer.Sync {
+	if r.Op == syncer.Sync {
+		fmt.Fprintln(out, "download: "+r.Counts(syncer.Download).Line())
+		fmt.Fprintln(out, "upload: "+r.Counts(syncer.Upload).Line())
+	} else {
 		fmt.Fprintln(out, r.Counts(syncer.Download).Line())
-		return
 	}
-	fmt.Fprintln(out, "download: "+r.Counts(syncer.Download).Line())
-	fmt.Fprintln(out, "upload: "+r.Counts(syncer.Upload).Line())
 	if n := r.Counts(syncer.Download); n.Quarantined+n.Duplicates+n.Refused > 0 {
 		fmt.Fprintf(errOut, "kedge: %s: %d records could not be stored; see \"kedge quarantine list %s\"\n", r.Integration, n.Failed(), r.Integration)
 	}
@@ -251,7 +254,8 @@ with each record, with the old and new values of each changed field.`,
 
 const planNote = "note: this preview honours the key, unlike the reference product; --ignore-key shows that view"
 
-// plan prints the decisions of a preview: all of them are counted, limit are shown.
+// plan prints the decisions of a preview: all of them are counted; of those
+// about records, limit are shown.
 func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 	s, err := a.sync(cmd.Context())
 	if err != nil {
@@ -263,16 +267,20 @@ func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 	req.Trigger = "cli"
 	shown := []syncer.Decision{}
 	counts := map[string]int{}
-	total := 0
+	records, left := 0, 0
 	for d, err := range s.Preview(cmd.Context(), req) {
 		if err != nil {
 			return err
 		}
-		total++
 		counts[d.Action]++
-		if limit == 0 || len(shown) < limit {
-			shown = append(shown, d)
+		if d.ExtKey != "" {
+			records++
 		}
+		if limit != 0 && records > limit && d.ExtKey != "" {
+			left++
+			continue
+		}
+		shown = append(shown, d)
 	}
 	if !req.IgnoreKey {
 		defer fmt.Fprintln(cmd.ErrOrStderr(), planNote)
@@ -290,8 +298,8 @@ func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 			}
 		}
 		g.end()
-		if total > len(shown) {
-			fmt.Fprintf(w, "… and %d more; --limit 0 shows all\n", total-len(shown))
+		if left > 0 {
+			fmt.Fprintf(w, "… and %d more; --limit 0 shows all\n", left)
 		}
 		for _, action := range []string{"create", "update", "delete", "unchanged", "filtered", "duplicate", "quarantine", "held"} {
 			if counts[action] > 0 {
