@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kedge-sync/kedge"
@@ -268,22 +269,23 @@ func TestDeltaFunction(t *testing.T) {
 // the whole page once.
 func TestCutAtEveryByte(t *testing.T) {
 	const body = `{"value":[{"No":"a","Name":"Zoë"},{"No":"b","Name":null}],"@odata.deltaLink":"things?$deltatoken=1"}`
-	cut, tries := 0, 0
+	var cut, tries atomic.Int32
 	server := plainService(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		if tries++; tries > 1 {
+		if tries.Add(1) > 1 {
 			fmt.Fprint(w, body)
 			return
 		}
-		fmt.Fprint(w, body[:cut])
+		fmt.Fprint(w, body[:cut.Load()])
 		panic(http.ErrAbortHandler)
 	})
 	d := newDriver(t, server.URL, map[string]any{"tracking": "delta", "paging": "server"})
-	for cut = range len(body) {
-		tries = 0
+	for at := range len(body) {
+		cut.Store(int32(at))
+		tries.Store(0)
 		p, err := d.ReadPage(t.Context(), connectors.ReadRequest{Entity: "things", Fields: []string{"Name"}, Size: 10})
-		if err != nil || len(p.Records) != 2 || p.Next != "" || p.Anchor == "" || tries != 2 {
-			t.Fatalf("cut at %d: %v, %+v after %d requests, want 2 records after 2", cut, err, p, tries)
+		if err != nil || len(p.Records) != 2 || p.Next != "" || p.Anchor == "" || tries.Load() != 2 {
+			t.Fatalf("cut at %d: %v, %+v after %d requests, want 2 records after 2", at, err, p, tries.Load())
 		}
 	}
 }
