@@ -131,6 +131,20 @@ type Acker interface {
 	Ack(ctx context.Context, entity string, a kedge.Anchor) error
 }
 
+// A Capturer notes changes of tables for those who listen to them. The notes
+// are read by ReadPage and removed by Ack.
+type Capturer interface {
+	// SetListeners says which fields of an entity integrations listen to.
+	// One without fields is removed, those that are not named stay. It is
+	// called at the start of a run and does nothing if nothing changed, or if
+	// the entity's changes are found in another way. In tables of kedge's own
+	// database it works in tx; tx may be nil for others.
+	//
+	// A new listener's first read is a full one. The schema says that the
+	// entity has Delta once tx is committed and the schema is read again.
+	SetListeners(ctx context.Context, tx Tx, entity string, listeners map[string][]string) error
+}
+
 // A Prober asks a system who we are and what it can do. It only reads.
 type Prober interface {
 	Probe(ctx context.Context) (Account, error)

@@ -26,10 +26,14 @@ type system struct {
 	store  *store.Store // the database
 	writer *sqltable.Driver
 	rev    int64 // last version, where versions are captured
+	listen bool  // changes are noted by triggers
 }
 
+// listener is the integration that the kit plays.
+const listener = "kit"
+
 func (s *system) Driver() connectors.Driver {
-	d, err := s.kind.New(json.RawMessage(s.block), connectors.Env{Name: "sys", Store: s.own})
+	d, err := s.kind.New(json.RawMessage(s.block), connectors.Env{Name: "sys", Consumer: listener, Store: s.own})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -101,15 +105,80 @@ func (s *system) Delete(ctx context.Context, entity string, keys ...kedge.Key) e
 
 func (s *system) Calls() int { return -1 }
 
+// Hold leaves a transaction open that has written r.
+func (s *system) Hold(ctx context.Context, entity string, r kedge.Record) (commit func() error, err error) {
+	if !s.listen || s.store.Engine() == store.SQLite {
+		return nil, &kedge.Error{Kind: kedge.Unsupported, Err: errors.New("versions are taken at commit, or there is one writer at a time")}
+	}
+	changes, err := s.changes(entity, kedge.Upsert, []kedge.Record{r})
+	if err != nil {
+		return nil, err
+	}
+	written, release, done := make(chan error), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- s.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+			_, err := s.writer.WriteTx(ctx, tx, changes)
+			written <- err
+			<-release
+			return err
+		})
+	}()
+	return func() error { close(release); return <-done }, <-written
+}
+
+// capture installs the triggers and listens to all fields of the entities.
+func (s *system) capture(entities ...kedge.Entity) {
+	d := s.Driver().(*sqltable.Driver)
+	defer d.Close()
+	if err := d.InstallCapture(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, e := range entities {
+		var fields []string
+		for _, f := range e.Fields {
+			fields = append(fields, f.Name)
+		}
+		if err := setListeners(s.t.Context(), s.own, d, e.Name, map[string][]string{listener: fields}); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// Expire lets the listener miss what happens for a moment.
+func (s *system) Expire(ctx context.Context, entity string) error {
+	if !s.listen {
+		return &kedge.Error{Kind: kedge.Unsupported, Err: errors.New("no history is kept")}
+	}
+	d := s.Driver().(*sqltable.Driver)
+	defer d.Close()
+	for _, fields := range [][]string{nil, {"int"}} {
+		if err := setListeners(ctx, s.own, d, entity, map[string][]string{listener: fields}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setListeners calls SetListeners in a transaction of kedge's own database,
+// or without one if the driver is for another.
+func setListeners(ctx context.Context, own *store.Store, d *sqltable.Driver, entity string, listeners map[string][]string) error {
+	if own == nil {
+		return d.SetListeners(ctx, nil, entity, listeners)
+	}
+	return own.InTx(ctx, func(ctx context.Context, tx *store.Tx) error { return d.SetListeners(ctx, tx, entity, listeners) })
+}
+
 // A configuration is one way to use the driver.
 type configuration struct {
 	name    string
 	other   bool // another database than kedge's own
 	version bool
+	trigger bool
 }
 
 func TestConformance(t *testing.T) {
-	for _, c := range []configuration{{name: "own"}, {name: "other", other: true}, {name: "version", version: true}, {name: "otherVersion", other: true, version: true}} {
+	for _, c := range []configuration{{name: "own"}, {name: "other", other: true}, {name: "version", version: true}, {name: "otherVersion", other: true, version: true},
+		{name: "trigger", trigger: true}, {name: "otherTrigger", other: true, trigger: true}} {
 		t.Run(c.name, func(t *testing.T) {
 			storetest.EachDSN(t, func(t *testing.T, dsn string) { conform(t, dsn, c) })
 		})
@@ -130,9 +199,16 @@ func conform(t *testing.T, dsn string, c configuration) {
 		"life/NoSecretInErrors":  "no fault can be made between kedge and a file",
 		"schema/NoRecordRead":    "a database does not count reads",
 	}
-	if !c.version {
+	if c.trigger {
+		delete(lacks, "delta/Expired")
+		lacks["delta/LateCommit"] = "there is one writer at a time"
+		if s.Engine() == store.Postgres {
+			delete(lacks, "delta/LateCommit")
+		}
+	}
+	if !c.version && !c.trigger {
 		for _, name := range []string{"full/Handoff", "delta/OnlyChanges", "delta/NothingNew", "delta/Deletes", "delta/Reinsert", "delta/EqualVersions",
-			"delta/EditDuringDelta", "delta/ResumeAtEveryPage", "delta/OtherEntity", "delta/Expired", "delta/LateCommit"} {
+			"delta/EditDuringDelta", "delta/ResumeAtEveryPage", "delta/OtherEntity", "delta/Expired", "delta/LateCommit", "life/Ack"} {
 			lacks[name] = noDelta
 		}
 	}
@@ -143,14 +219,13 @@ func conform(t *testing.T, dsn string, c configuration) {
 		lacks["values/Nul"] = "text has no NUL"
 		lacks["values/JsonNul"] = "jsonb has no NUL"
 	}
-	lacks["life/Ack"] = "nothing is kept that could be forgotten"
 	conntest.Run(t, conntest.Harness{Lacks: lacks, Start: func(t testing.TB) conntest.System {
 		for _, table := range []string{"widgets", "parts"} {
 			if _, err := s.DB().DB.ExecContext(t.Context(), "DROP TABLE IF EXISTS "+table); err != nil {
 				t.Fatal(err)
 			}
 		}
-		sys := &system{t: t, kind: kind, own: s, store: s, block: `{"dsn": "kedge"`, writer: open(t, s, "")}
+		sys := &system{t: t, listen: c.trigger, kind: kind, own: s, store: s, block: `{"dsn": "kedge"`, writer: open(t, s, "")}
 		widgets, parts := conntest.Widgets, conntest.Parts
 		if c.version {
 			sys.rev = 100
@@ -165,7 +240,13 @@ func conform(t *testing.T, dsn string, c configuration) {
 			const e = `{"version": {"column": "rev", "window": 0}, "capture": "version", "deleted": {"column": "gone", "value": true}}`
 			sys.block += `, "entities": {"widgets": ` + e + `, "parts": ` + e + `}`
 		}
+		if c.trigger {
+			sys.block += `, "entities": {"widgets": {"capture": "trigger"}, "parts": {"capture": "trigger"}}`
+		}
 		sys.block += "}"
+		if c.trigger {
+			sys.capture(widgets, parts)
+		}
 		return sys
 	}})
 }

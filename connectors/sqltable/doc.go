@@ -6,6 +6,7 @@
 // no long transaction is held; they are written in bulk, in the transaction of
 // the caller where the tables are kedge's own. Both engines behave alike.
 //
-// Changes are found by a version column (capture: version) or by comparing
+// Changes are noted by triggers for each integration that listens (capture:
+// trigger), or found by a version column (capture: version) or by comparing
 // full reads (capture: sweep).
 package sqltable

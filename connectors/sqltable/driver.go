@@ -3,6 +3,7 @@ package sqltable
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -21,16 +22,18 @@ import (
 // A Driver reads and writes the tables of one database. It is safe for
 // concurrent use.
 type Driver struct {
-	cfg    *config
-	name   string
-	now    func() time.Time
-	own    *store.Store // kedge's own database, or nil for another one
-	shared *pools
-	pool   *pool
-	closed sync.Once
+	cfg      *config
+	name     string
+	consumer string // integration that reads and writes, or ""
+	now      func() time.Time
+	own      *store.Store // kedge's own database, or nil for another one
+	shared   *pools
+	pool     *pool
+	closed   sync.Once
 
 	mu       sync.Mutex
 	entities map[string]*entity // as of the last look at the catalog, or nil
+	notes    *noteTables        // those of trigger capture, once they were found
 }
 
 func newDriver(raw json.RawMessage, env connectors.Env, shared *pools) (*Driver, error) {
@@ -38,7 +41,7 @@ func newDriver(raw json.RawMessage, env connectors.Env, shared *pools) (*Driver,
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{cfg: cfg, name: env.Name, now: env.Now, shared: shared}
+	d := &Driver{cfg: cfg, name: env.Name, consumer: env.Consumer, now: env.Now, shared: shared}
 	if d.now == nil {
 		d.now = time.Now
 	}
@@ -98,7 +101,11 @@ func (d *Driver) load(ctx context.Context, q catalog.Querier, engine store.Engin
 	if err != nil {
 		return nil, nil, err
 	}
-	entities, more, err := d.describe(engine, tables)
+	listening, err := d.listening(ctx, q, engine)
+	if err != nil {
+		return nil, nil, err
+	}
+	entities, more, err := d.describe(engine, tables, listening)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,7 +138,29 @@ func (d *Driver) entity(ctx context.Context, op string, q catalog.Querier, engin
 func (d *Driver) forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.entities = nil
+	d.entities, d.notes = nil, nil
+}
+
+// listening tells which tables the driver's consumer listens to.
+func (d *Driver) listening(ctx context.Context, q catalog.Querier, engine store.Engine) (map[string]bool, error) {
+	if d.consumer == "" {
+		return nil, nil
+	}
+	c, err := d.noteTables(ctx, q, engine)
+	if c == nil || err != nil {
+		return nil, store.Error("sqltable.Schema", "", err)
+	}
+	text := &query{engine: engine}
+	text.WriteString("SELECT entity FROM " + c.table("kedge_capture") + " WHERE consumer = ")
+	text.arg(d.consumer, "text")
+	found := map[string]bool{}
+	err = eachRow(ctx, q, text.String(), text.args, func(rows *sql.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		found[name] = true
+		return err
+	})
+	return found, store.Error("sqltable.Schema", "", err)
 }
 
 // Probe tells who kedge is to the database, and which database it is.
@@ -148,7 +177,7 @@ func (d *Driver) Probe(ctx context.Context) (connectors.Account, error) {
 	if err := s.DB().DB.QueryRowContext(ctx, query).Scan(&a.Organization, &a.Version, &a.User); err != nil {
 		return a, store.Error("sqltable.Probe", "", err)
 	}
-	a.Features = []string{"full reads", "bulk writes", "filters"}
+	a.Features = []string{"full reads", "bulk writes", "filters", "capture by triggers"}
 	return a, nil
 }
 

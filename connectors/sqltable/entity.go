@@ -21,7 +21,8 @@ type entity struct {
 	columns []column
 	key     []int // positions of the key columns
 	unique  bool  // an index makes the key unique
-	version int   // position of the version column, or -1
+	capture capture
+	version int // position of the version column, or -1
 	overlap time.Duration
 	window  int64
 	deleted int         // position of the column that marks deleted rows, or -1
@@ -36,7 +37,8 @@ type column struct {
 }
 
 // describe makes entities of the tables that the config names, or of all.
-func (d *Driver) describe(engine store.Engine, tables []*catalog.Table) (map[string]*entity, []string, error) {
+// listening holds what kedge_capture says about the driver's consumer.
+func (d *Driver) describe(engine store.Engine, tables []*catalog.Table, listening map[string]bool) (map[string]*entity, []string, error) {
 	names := map[[2]string]string{} // entity by schema and table
 	home := d.cfg.Schemas
 	if len(home) == 0 && len(tables) > 0 {
@@ -58,7 +60,11 @@ func (d *Driver) describe(engine store.Engine, tables []*catalog.Table) (map[str
 	entities := map[string]*entity{}
 	for _, t := range tables {
 		if name, ok := names[[2]string{t.Schema, t.Name}]; ok {
-			entities[name] = newEntity(engine, name, t)
+			e := newEntity(engine, name, t)
+			if d.own != nil && e.capturable() {
+				e.capture = byTrigger
+			}
+			entities[name] = e
 		}
 	}
 	for name, cfg := range d.cfg.Entities {
@@ -68,14 +74,14 @@ func (d *Driver) describe(engine store.Engine, tables []*catalog.Table) (map[str
 			continue
 		}
 		e := newEntity(engine, name, t)
-		if err := e.configure(cfg); err != nil {
+		if err := e.configure(cfg, d.makes(cfg)); err != nil {
 			return nil, nil, &kedge.Error{Kind: kedge.Invalid, Err: errors.New("connections." + d.name + ".entities." + name + "." + err.Error())}
 		}
 		entities[name] = e
 		names[[2]string{t.Schema, t.Name}] = name
 	}
 	for _, e := range entities {
-		e.abilities()
+		e.abilities(listening[e.noted()])
 	}
 	for _, e := range entities {
 		e.link(names, entities)
@@ -113,8 +119,16 @@ func newEntity(engine store.Engine, name string, t *catalog.Table) *entity {
 	return e
 }
 
+// makes reports whether kedge makes the table of an entity if there is none.
+func (d *Driver) makes(cfg *entityConfig) bool {
+	if cfg == nil || cfg.Create == nil {
+		return d.own != nil
+	}
+	return *cfg.Create
+}
+
 // configure applies the config of an entity. Errors begin with a path.
-func (e *entity) configure(cfg *entityConfig) error {
+func (e *entity) configure(cfg *entityConfig, made bool) error {
 	at := func(path, name string) (int, error) {
 		i := e.table.Column(name)
 		if i < 0 {
@@ -141,6 +155,14 @@ func (e *entity) configure(cfg *entityConfig) error {
 			return errors.New("version.column: is " + t.String() + ", must be int or time")
 		}
 		e.version, e.overlap, e.window = i, cfg.Version.overlap(), cfg.Version.window()
+	}
+	switch {
+	case cfg.Capture == "trigger" && !e.capturable():
+		return errors.New("capture: triggers need a table with a key")
+	case cfg.Capture == "trigger", cfg.Capture == "" && e.version < 0 && made && e.capturable():
+		e.capture = byTrigger
+	case e.version >= 0:
+		e.capture = byVersion
 	}
 	if cfg.Deleted != nil {
 		i, err := at("deleted.column", cfg.Deleted.Column)
@@ -188,8 +210,14 @@ func (e *entity) link(names map[[2]string]string, entities map[string]*entity) {
 	}
 }
 
-// abilities fills in what kedge can do with the table.
-func (e *entity) abilities() {
+// capturable reports whether triggers can note changes of the table.
+func (e *entity) capturable() bool {
+	return len(e.key) > 0 && !e.table.View && !isControl(e.table.Name)
+}
+
+// abilities fills in what kedge can do with the table, whose changes are noted
+// if listening is set.
+func (e *entity) abilities(listening bool) {
 	for _, i := range e.key {
 		e.Key = append(e.Key, e.columns[i].Name)
 	}
@@ -210,7 +238,18 @@ func (e *entity) abilities() {
 	e.Upsert = writable && e.unique
 	if e.version >= 0 && keyed {
 		e.Version = e.columns[e.version].Name
-		e.Delta, e.Deletes, e.Concurrency = true, e.deleted >= 0, writable
-		e.Tracking = "version column " + e.Version
+		e.Concurrency = writable
+	}
+	switch e.capture {
+	case byVersion:
+		e.Delta, e.Deletes = keyed, e.deleted >= 0
+		if keyed {
+			e.Tracking = "version column " + e.Version
+		}
+	case byTrigger:
+		e.Delta, e.Deletes = listening, listening
+		if listening {
+			e.Tracking, e.ReconcileEvery = "triggers", reconcileTriggers
+		}
 	}
 }

@@ -97,17 +97,17 @@ func (d *Driver) GetTx(ctx context.Context, tx connectors.Tx, name string, field
 // byKeys reads the live rows whose columns equal one of keys, in parts. Keys
 // that no value of the columns can have match nothing.
 func (s *selection) byKeys(ctx context.Context, q catalog.Querier, op string, columns []int, keys []kedge.Key, lock string) ([]kedge.Record, error) {
-	values := make([]kedge.Value, 0, len(columns)*min(len(keys), postgresKeys))
+	args := make([]any, 0, len(columns)*min(len(keys), postgresKeys))
 	size := sqliteKeys
 	if s.e.engine == store.Postgres {
 		size = postgresKeys
 	}
 	var records []kedge.Record
 	flush := func() (err error) {
-		if len(values) > 0 {
-			records, err = s.read(ctx, q, op, records, s.keysQuery(columns, values, lock))
+		if len(args) > 0 {
+			records, err = s.read(ctx, q, op, records, s.keysQuery(columns, args, lock))
 		}
-		values = values[:0]
+		args = args[:0]
 		return err
 	}
 	for _, k := range keys {
@@ -115,7 +115,10 @@ func (s *selection) byKeys(ctx context.Context, q catalog.Querier, op string, co
 		if !ok {
 			continue
 		}
-		if values = append(values, key...); len(values) == size*len(columns) {
+		for i, v := range key {
+			args = append(args, s.e.columns[columns[i]].arg(s.e.engine, v))
+		}
+		if len(args) == size*len(columns) {
 			if err := flush(); err != nil {
 				return nil, err
 			}
@@ -145,14 +148,16 @@ func (e *entity) parseKey(columns []int, k kedge.Key) ([]kedge.Value, bool) {
 	return values, true
 }
 
-func (s *selection) keysQuery(columns []int, values []kedge.Value, lock string) *query {
+// keysQuery selects the rows whose columns equal one of the keys that args are
+// the values of.
+func (s *selection) keysQuery(columns []int, args []any, lock string) *query {
 	q := &query{engine: s.e.engine}
 	q.WriteString("SELECT ")
 	s.list(q, "t.")
 	q.WriteString(" FROM " + s.e.ref + " AS t")
 	if q.engine == store.SQLite {
 		q.WriteString(" WHERE (" + s.e.tuple(columns, "t.") + ") IN (VALUES ")
-		for i, v := range values {
+		for i, a := range args {
 			switch {
 			case i == 0:
 				q.WriteString("(")
@@ -161,7 +166,7 @@ func (s *selection) keysQuery(columns []int, values []kedge.Value, lock string) 
 			default:
 				q.WriteString(", ")
 			}
-			q.value(&s.e.columns[columns[i%len(columns)]], v)
+			q.arg(a, "")
 		}
 		q.WriteString("))")
 		return q
@@ -171,9 +176,9 @@ func (s *selection) keysQuery(columns []int, values []kedge.Value, lock string) 
 	var on, names []string
 	for i, at := range columns {
 		c := &s.e.columns[at]
-		texts := make([]string, 0, len(values)/len(columns))
-		for j := i; j < len(values); j += len(columns) {
-			texts = append(texts, arrayItem(c.postgresArg(values[j])))
+		texts := make([]string, 0, len(args)/len(columns))
+		for j := i; j < len(args); j += len(columns) {
+			texts = append(texts, arrayItem(args[j]))
 		}
 		if i > 0 {
 			q.WriteString(", ")

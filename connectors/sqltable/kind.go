@@ -44,7 +44,7 @@ const schema = `{
           "key": {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "description": "default: primary key, else the only unique index without nulls"},
           "create": {"type": "boolean", "description": "make the table from the mapping; default true in kedge's own database, else false"},
           "onMissingColumn": {"enum": ["refuse", "extend", "ignore"], "description": "what a run does when mapped columns are missing; default refuse"},
-          "capture": {"enum": ["version", "sweep"], "description": "how changes are found; default: version if there is one, else sweep"},
+          "capture": {"enum": ["trigger", "version", "sweep"], "description": "how changes are found; default: version if there is one, else trigger if kedge makes the table, else sweep"},
           "version": {
             "type": "object",
             "additionalProperties": false,

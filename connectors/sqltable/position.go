@@ -8,13 +8,13 @@ import (
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors"
-	"github.com/kedge-sync/kedge/connectors/sqltable/catalog"
+	"github.com/kedge-sync/kedge/internal/store"
 )
 
 // A position is where a read stands. It travels in the page token.
 type position struct {
 	Entity string   `json:"e"`
-	Bound  *string  `json:"b,omitempty"` // greatest version before the read began; nil without a version column
+	Bound  *string  `json:"b,omitempty"` // greatest version before the read began, or the anchor of trigger capture; nil if there is none
 	Key    []string `json:"k,omitempty"` // of the last row read
 	Last   string   `json:"l,omitempty"` // its version, in an incremental read
 	Offset int      `json:"n,omitempty"` // rows read, of tables without a key
@@ -26,7 +26,7 @@ type position struct {
 
 // position reads the token and anchor of req; at the beginning of a read it
 // looks for the bound.
-func (d *Driver) position(ctx context.Context, q catalog.Querier, e *entity, req connectors.ReadRequest) (*position, error) {
+func (d *Driver) position(ctx context.Context, s *store.Store, e *entity, req connectors.ReadRequest) (*position, error) {
 	pos := &position{Entity: e.Name}
 	var from kedge.Value
 	if req.Anchor != "" {
@@ -39,10 +39,13 @@ func (d *Driver) position(ctx context.Context, q catalog.Querier, e *entity, req
 	if req.Token != "" {
 		return pos, pos.parse(e, string(req.Token))
 	}
-	if !e.Delta {
+	switch e.capture {
+	case byTrigger:
+		return pos, d.handoff(ctx, s, e, pos)
+	case bySweep:
 		return pos, nil
 	}
-	bound, err := e.greatestVersion(ctx, q)
+	bound, err := e.greatestVersion(ctx, s.DB().DB)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +64,7 @@ func (p *position) incremental() bool { return !p.since.IsMissing() }
 func (p *position) parse(e *entity, token string) error {
 	bad := fail(opRead, kedge.Invalid, e.Name, "the page token is not one of this read")
 	if !unpack(token, p) || p.Entity != e.Name || len(p.Key) != len(e.key) ||
-		(p.Last != "") != p.incremental() || (p.Bound != nil) != e.Delta {
+		(p.Last != "") != p.incremental() || e.capture != byTrigger && (p.Bound != nil) != e.Delta {
 		return bad
 	}
 	for i, text := range p.Key {

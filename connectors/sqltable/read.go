@@ -162,7 +162,10 @@ func (d *Driver) ReadPage(ctx context.Context, req connectors.ReadRequest) (*con
 	if req.Size <= 0 {
 		req.Size = defaultSize
 	}
-	pos, err := d.position(ctx, s.DB().DB, e, req)
+	if e.capture == byTrigger && req.Anchor != "" {
+		return d.readChanges(ctx, s, sel, req)
+	}
+	pos, err := d.position(ctx, s, e, req)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +207,11 @@ func (d *Driver) readPage(ctx context.Context, db *sql.DB, sel *selection, req c
 		page.Next, err = pos.token()
 		return page, err
 	}
-	if pos.Bound != nil {
+	switch {
+	case pos.Bound == nil:
+	case sel.e.capture == byTrigger:
+		page.Anchor = kedge.Anchor(*pos.Bound)
+	default:
 		page.Approx = true
 		page.Anchor, err = sel.e.anchor(*pos.Bound)
 	}

@@ -35,6 +35,13 @@ func (d *Driver) Write(ctx context.Context, changes []kedge.Change) ([]connector
 func (d *Driver) WriteTx(ctx context.Context, tx connectors.Tx, changes []kedge.Change) ([]connectors.Result, error) {
 	results := make([]connectors.Result, len(changes))
 	conn, engine := tx.Conn().Conn, engineOf(tx)
+	err := d.asConsumer(ctx, conn, engine, func() error { return d.writeAll(ctx, tx, changes, results) })
+	return results, err
+}
+
+// writeAll writes changes and fills in results, entity by entity.
+func (d *Driver) writeAll(ctx context.Context, tx connectors.Tx, changes []kedge.Change, results []connectors.Result) error {
+	conn, engine := tx.Conn().Conn, engineOf(tx)
 	for done := 0; done < len(changes); {
 		n := 1
 		for done+n < len(changes) && changes[done+n].Entity == changes[done].Entity {
@@ -42,10 +49,10 @@ func (d *Driver) WriteTx(ctx context.Context, tx connectors.Tx, changes []kedge.
 		}
 		e, err := d.entity(ctx, opWrite, conn, engine, changes[done].Entity)
 		if err != nil {
-			return results, err
+			return err
 		}
 		if !e.Insert {
-			return results, fail(opWrite, kedge.Unsupported, e.Name, "the table cannot be written: it is a view, belongs to kedge, or has no key")
+			return fail(opWrite, kedge.Unsupported, e.Name, "the table cannot be written: it is a view, belongs to kedge, or has no key")
 		}
 		w := &writer{e: e, asked: changes[done : done+n], results: results[done : done+n]}
 		w.changes = w.asked
@@ -54,11 +61,11 @@ func (d *Driver) WriteTx(ctx context.Context, tx connectors.Tx, changes []kedge.
 		}
 		w.group()
 		if err := w.run(ctx, tx); err != nil {
-			return results, store.Error(opWrite, e.Name, err)
+			return store.Error(opWrite, e.Name, err)
 		}
 		done += n
 	}
-	return results, nil
+	return nil
 }
 
 // A writer writes changes of one entity.

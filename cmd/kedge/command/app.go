@@ -54,7 +54,7 @@ func registry() *connectors.Registry {
 
 // migrations are the steps that make kedge's own tables.
 func migrations() []store.Migration {
-	return slices.Concat(store.Migrations(), connectionMigrations(), syncer.Migrations())
+	return slices.Concat(store.Migrations(), connectionMigrations(), sqltable.Migrations(), syncer.Migrations())
 }
 
 // config reads the configuration, once.

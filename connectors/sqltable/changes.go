@@ -1,0 +1,419 @@
+package sqltable
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/connectors/sqltable/catalog"
+	"github.com/kedge-sync/kedge/connectors/sqltable/trigger"
+	"github.com/kedge-sync/kedge/internal/store"
+)
+
+// A capture is a way of finding changes.
+type capture uint8
+
+const (
+	bySweep capture = iota // full reads are compared
+	byVersion
+	byTrigger
+)
+
+// reconcileTriggers is how often a full read is wished for: nothing is noted
+// while triggers are off (session_replication_role) or replaced.
+const reconcileTriggers = 7 * 24 * time.Hour
+
+// A changeMark is an anchor, or with a position the token of an incremental
+// read, of trigger capture.
+type changeMark struct {
+	Entity   string `json:"e"`
+	Database string `json:"d"` // which database it is; "" on SQLite
+	Epoch    string `json:"p"` // of the listener
+	Bound    int64  `json:"b"` // first transaction (SQLite: seq) that was not read, or will not be by this read
+	Xid      int64  `json:"x,omitempty"`
+	Seq      int64  `json:"s,omitempty"`
+}
+
+// A horizon is how far a read that begins now can see.
+type horizon struct {
+	changeMark
+	top   int64 // first transaction (SQLite: seq) that has not begun
+	acked int64 // what lies before is deleted
+}
+
+// databaseID tells a PostgreSQL database from its copies and from earlier
+// states of itself: xids mean something only there. plainID does for users and
+// servers that may not know more.
+const (
+	databaseID = `(SELECT system_identifier FROM pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) || '/' || ` + plainID
+	plainID    = `(SELECT oid FROM pg_database WHERE datname = current_database())::text`
+)
+
+// horizon returns nil if the driver's consumer does not listen to e.
+func (d *Driver) horizon(ctx context.Context, s *store.Store, e *entity) (*horizon, error) {
+	db := s.DB().DB
+	c, err := d.noteTables(ctx, db, s.Engine())
+	if c == nil || err != nil {
+		return nil, store.Error(opRead, e.Name, err)
+	}
+	h := &horizon{changeMark: changeMark{Entity: e.Name}}
+	var key string
+	query := func(id string) (bool, error) {
+		text := "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'kedge_change'), 0) + 1, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'kedge_change'), 0) + 1, '', key, epoch, acked FROM kedge_capture WHERE entity = ? AND consumer = ?"
+		if e.engine == store.Postgres {
+			text = "SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint, " + id + ", key, epoch, acked FROM pg_current_snapshot() AS s, " +
+				c.table("kedge_capture") + " WHERE entity = $1 AND consumer = $2"
+		}
+		return first(ctx, db, text, []any{e.noted(), d.consumer}, &h.Bound, &h.top, &h.Database, &key, &h.Epoch, &h.acked)
+	}
+	found, err := query(databaseID)
+	if kind := store.Kind(err); err != nil && e.engine == store.Postgres && kind != kedge.Transient {
+		found, err = query(plainID)
+	}
+	if err != nil || !found || key != e.notedKey() {
+		return nil, store.Error(opRead, e.Name, err)
+	}
+	return h, nil
+}
+
+// handoff lets a full read end with the anchor for what changes meanwhile.
+func (d *Driver) handoff(ctx context.Context, s *store.Store, e *entity, pos *position) error {
+	h, err := d.horizon(ctx, s, e)
+	if h == nil || err != nil {
+		return err
+	}
+	text, err := pack(h.changeMark)
+	pos.Bound = &text
+	return err
+}
+
+// noted is what the notes call the table.
+func (e *entity) noted() string {
+	if e.table.Schema != "" {
+		return e.table.Schema + "." + e.table.Name
+	}
+	return e.table.Name
+}
+
+// notedKey tells which columns noted keys consist of.
+func (e *entity) notedKey() string {
+	text, _ := json.Marshal(e.Key) // cannot fail: texts
+	return string(text)
+}
+
+// changeMark reads an anchor. Anchors of another way of finding changes are
+// expired.
+func (e *entity) changeMark(a kedge.Anchor) (changeMark, error) {
+	var m changeMark
+	switch {
+	case !unpack(string(a), &m) || m.Entity != e.Name:
+		return m, fail(opRead, kedge.Invalid, e.Name, "the anchor is not one of this table")
+	case m.Epoch == "":
+		return m, fail(opRead, kedge.AnchorExpired, e.Name, "changes were found in another way when the anchor was made")
+	}
+	return m, nil
+}
+
+// sees returns an error if changes after m may be missing from the notes.
+func (h *horizon) sees(m *changeMark) error {
+	why := ""
+	switch {
+	case h == nil:
+		why = "nobody listens to the table for this integration any more"
+	case h.Epoch != m.Epoch:
+		why = "nobody listened to the table for some time"
+	case h.Database != m.Database, m.Bound > h.top:
+		why = "the database was restored, or is another one"
+	}
+	if why == "" {
+		return nil
+	}
+	return fail(opRead, kedge.AnchorExpired, m.Entity, "%s", why)
+}
+
+// readChanges reads a page of noted keys, and the rows that have them now.
+func (d *Driver) readChanges(ctx context.Context, s *store.Store, sel *selection, req connectors.ReadRequest) (*connectors.Page, error) {
+	e := sel.e
+	from, err := e.changeMark(req.Anchor)
+	if err != nil {
+		return nil, err
+	}
+	h, err := d.horizon(ctx, s, e)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.sees(&from); err != nil {
+		return nil, err
+	}
+	n := &notes{consumer: d.consumer, e: e, at: from}
+	if n.tables, err = d.noteTables(ctx, s.DB().DB, s.Engine()); err != nil {
+		return nil, err
+	}
+	if req.Token == "" {
+		err = n.begin(ctx, s.DB().DB, h)
+	} else {
+		err = n.resume(h, string(req.Token))
+	}
+	if err != nil {
+		return nil, store.Error(opRead, e.Name, err)
+	}
+	page := &connectors.Page{Exact: req.Filter == nil}
+	keys, more, err := n.next(ctx, s.DB().DB, req.Size, page)
+	if err == nil {
+		err = sel.current(ctx, s.DB().DB, keys, page)
+	}
+	if err != nil {
+		return nil, store.Error(opRead, e.Name, err)
+	}
+	var text string
+	if more {
+		text, err = pack(n.at)
+		page.Next = connectors.Token(text)
+	} else {
+		n.at.Xid, n.at.Seq = 0, 0
+		text, err = pack(n.at)
+		page.Anchor = kedge.Anchor(text)
+	}
+	return page, err
+}
+
+// notes are the changes of a table that are noted for a consumer.
+type notes struct {
+	consumer string
+	e        *entity
+	tables   *noteTables
+	at       changeMark
+}
+
+// begin starts a read at the anchor n.at.
+func (n *notes) begin(ctx context.Context, q catalog.Querier, h *horizon) error {
+	if n.at.Bound < h.acked {
+		return fail(opRead, kedge.AnchorExpired, n.e.Name, "changes after the anchor were acknowledged and are deleted")
+	}
+	n.at.Xid, n.at.Seq = n.at.Bound, 0
+	if n.e.engine == store.SQLite {
+		n.at.Xid, n.at.Seq = 0, n.at.Bound-1
+	}
+	n.at.Bound = max(h.Bound, n.at.Bound)
+	query := n.query("1")
+	query.WriteString(" AND op = '" + trigger.Truncated + "' LIMIT 1")
+	var one int
+	found, err := first(ctx, q, query.String(), query.args, &one)
+	if found {
+		return fail(opRead, kedge.AnchorExpired, n.e.Name, "the table was truncated, or changed so that its changes could not be noted")
+	}
+	return err
+}
+
+// resume goes on at a page token.
+func (n *notes) resume(h *horizon, token string) error {
+	var at changeMark
+	if !unpack(token, &at) || at.Entity != n.e.Name || at.Epoch == "" || at.Seq == 0 && at.Xid == 0 {
+		return fail(opRead, kedge.Invalid, n.e.Name, "the page token is not one of this read")
+	}
+	n.at = at
+	return h.sees(&at)
+}
+
+// query selects what of the notes between position and bound.
+func (n *notes) query(what string) *query {
+	q := &query{engine: n.e.engine}
+	q.WriteString("SELECT " + what + " FROM " + n.tables.table("kedge_change") + " WHERE consumer = ")
+	q.arg(n.consumer, "text")
+	q.WriteString(" AND entity = ")
+	q.arg(n.e.noted(), "text")
+	if n.e.engine == store.SQLite {
+		q.WriteString(" AND seq > ")
+	} else {
+		q.WriteString(" AND (xid, seq) > (")
+		q.arg(n.at.Xid, "bigint")
+		q.WriteString(", ")
+	}
+	q.arg(n.at.Seq, "bigint")
+	if n.e.engine == store.SQLite {
+		q.WriteString(" AND seq < ")
+	} else {
+		q.WriteString(") AND xid < ")
+	}
+	q.arg(n.at.Bound, "bigint")
+	return q
+}
+
+// A notedKey is a key as a note has it.
+type notedKey struct {
+	key  kedge.Key
+	args []any // to look the row up
+}
+
+// next reads the keys of at most size notes, each once, and moves n past them.
+func (n *notes) next(ctx context.Context, db *sql.DB, size int, page *connectors.Page) (keys []notedKey, more bool, err error) {
+	q := n.query("xid, seq, key")
+	q.WriteString([...]string{store.SQLite: " ORDER BY seq LIMIT ", store.Postgres: " ORDER BY xid, seq LIMIT "}[n.e.engine])
+	q.arg(size+1, "bigint")
+	read, met, seen := 0, map[string]bool{}, map[kedge.Key]bool{} // two notes of one key may differ in their text
+	err = eachRow(ctx, db, q.String(), q.args, func(rows *sql.Rows) error {
+		if read++; read > size {
+			more = true
+			return nil
+		}
+		var text string
+		if err := rows.Scan(&n.at.Xid, &n.at.Seq, &text); err != nil || met[text] {
+			return err
+		}
+		met[text] = true
+		raw, err := trigger.Values(n.e.engine, n.e.table.Columns, n.e.key, text)
+		if err != nil {
+			return err
+		}
+		key, bad := n.e.notedValues(raw)
+		switch {
+		case bad != nil:
+			page.Rejected = append(page.Rejected, *bad)
+		case !seen[key.key]:
+			seen[key.key] = true
+			keys = append(keys, key)
+		}
+		return nil
+	})
+	return keys, more, err
+}
+
+// notedValues makes a key of what a driver would have scanned.
+func (e *entity) notedValues(raw []any) (notedKey, *connectors.BadRecord) {
+	values := make([]kedge.Value, len(raw))
+	k := notedKey{args: raw}
+	for i, c := range e.key {
+		v, err := e.columns[c].decode(raw[i])
+		if err != nil {
+			return k, &connectors.BadRecord{Field: e.columns[c].Name, Err: err}
+		}
+		values[i] = v
+		if e.engine == store.Postgres {
+			raw[i] = e.columns[c].postgresArg(v)
+		}
+	}
+	if k.key = kedge.NewKey(values...); k.key == "" {
+		return k, &connectors.BadRecord{Field: e.Key[0], Err: errors.New("the key is empty")}
+	}
+	return k, nil
+}
+
+// current adds the rows that have the keys to the page, and deletions for keys
+// that no row has.
+func (s *selection) current(ctx context.Context, db *sql.DB, keys []notedKey, page *connectors.Page) error {
+	live := make(map[kedge.Key]kedge.Record, len(keys))
+	bad := map[kedge.Key]connectors.BadRecord{}
+	size := sqliteKeys
+	if s.e.engine == store.Postgres {
+		size = postgresKeys
+	}
+	for rest := keys; len(rest) > 0; {
+		part := rest[:min(size, len(rest))]
+		rest = rest[len(part):]
+		var args []any
+		for _, k := range part {
+			args = append(args, k.args...)
+		}
+		q := s.keysQuery(s.e.key, args, "")
+		sc := s.scanner()
+		err := eachRow(ctx, db, q.String(), q.args, func(rows *sql.Rows) error {
+			r, _, b, err := sc.scan(rows)
+			switch {
+			case err != nil:
+				return err
+			case b != nil:
+				bad[b.Key] = *b
+			case r.Removed == kedge.Live:
+				live[r.Key] = r
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, k := range keys {
+		r, ok := live[k.key]
+		if b, isBad := bad[k.key]; isBad {
+			page.Rejected = append(page.Rejected, b)
+			continue
+		}
+		if !ok {
+			r = kedge.Record{Fields: s.fields, Key: k.key, Removed: kedge.Deleted}
+		}
+		page.Records = append(page.Records, r)
+	}
+	return nil
+}
+
+// Ack deletes the notes that a durable anchor is past.
+func (d *Driver) Ack(ctx context.Context, entity string, a kedge.Anchor) error {
+	s, err := d.store(ctx)
+	if err != nil {
+		return err
+	}
+	e, err := d.entity(ctx, opAck, s.DB().DB, s.Engine(), entity)
+	if err != nil || e.capture != byTrigger {
+		return err
+	}
+	at, err := e.changeMark(a)
+	if kedge.KindOf(err) == kedge.AnchorExpired {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	h, err := d.horizon(ctx, s, e)
+	if err != nil || h.sees(&at) != nil {
+		return err
+	}
+	c, err := d.noteTables(ctx, s.DB().DB, s.Engine())
+	if err != nil {
+		return store.Error(opAck, e.Name, err)
+	}
+	return s.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		return store.Error(opAck, e.Name, d.ack(ctx, tx.Conn().Conn, c, e, &at))
+	})
+}
+
+// ack forgets what lies before at.
+func (d *Driver) ack(ctx context.Context, conn catalog.Querier, c *noteTables, e *entity, at *changeMark) error {
+	mark := &query{engine: e.engine}
+	mark.WriteString("UPDATE " + c.table("kedge_capture") + " SET acked = ")
+	mark.arg(at.Bound, "bigint")
+	mark.WriteString(" WHERE acked < ")
+	mark.arg(at.Bound, "bigint")
+	e.listener(mark, d.consumer)
+	mark.WriteString(" AND epoch = ")
+	mark.arg(at.Epoch, "text")
+	res, err := conn.ExecContext(ctx, mark.String(), mark.args...)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); n == 0 || err != nil {
+		return err // it was acknowledged before
+	}
+	del := &query{engine: e.engine}
+	del.WriteString("DELETE FROM " + c.table("kedge_change") + " WHERE " + [...]string{store.SQLite: "seq < ", store.Postgres: "xid < "}[e.engine])
+	del.arg(at.Bound, "bigint")
+	e.listener(del, d.consumer)
+	_, err = conn.ExecContext(ctx, del.String(), del.args...)
+	return err
+}
+
+const opAck = "sqltable.Ack"
+
+// listener adds the condition for the rows of e and a consumer.
+func (e *entity) listener(q *query, consumer string) {
+	q.WriteString(" AND entity = ")
+	q.arg(e.noted(), "text")
+	q.WriteString(" AND consumer = ")
+	q.arg(consumer, "text")
+}
+
+// timestamp is the time for seen_at, as both databases take it.
+func (d *Driver) timestamp() string { return d.now().UTC().Format("2006-01-02 15:04:05.000Z07:00") }
