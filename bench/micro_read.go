@@ -1,28 +1,37 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"runtime/metrics"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/kedge-sync/kedge/bench/floor/feed"
 	"github.com/kedge-sync/kedge/connectors"
 	"github.com/kedge-sync/kedge/connectors/odata"
+	"github.com/kedge-sync/kedge/internal/httpclient"
 )
 
 // microRead reads all rows through the driver and drops them, and decodes as
 // many rows that are in memory already.
 func microRead(in microInput) (finding, error) {
-	d, err := odata.New(odata.Config{URL: in.url, EntityConfig: odata.EntityConfig{PageSize: feed.PageSize}}, connectors.Env{Name: "shop"})
+	var requests atomic.Int64
+	d, err := odata.New(odata.Config{URL: in.url, EntityConfig: odata.EntityConfig{PageSize: feed.PageSize}}, connectors.Env{Name: "shop",
+		HTTP: func(o httpclient.Options) (*httpclient.Client, error) {
+			o.Observe = func(int, time.Duration) { requests.Add(1) }
+			return httpclient.New(o)
+		}})
 	if err != nil {
 		return finding{}, err
 	}
 	defer d.Close()
-	var rows, pages int
+	var rows int
 	var heap uint64
 	cpu, begin := cpuTime(), time.Now()
 	req := connectors.ReadRequest{Entity: "customers", Size: feed.PageSize}
@@ -35,10 +44,17 @@ func microRead(in microInput) (finding, error) {
 			return finding{}, err
 		}
 		rows += len(page.Records)
-		pages++
 		heap = max(heap, heapNow())
+		req.Anchor = page.Anchor
 	}
 	cpu, wall := cpuTime()-cpu, time.Since(begin)
+	pages := (rows + feed.PageSize - 1) / feed.PageSize
+	full := requests.Swap(0) - int64(pages)
+	for page, err := range conn.Pages(context.Background(), req) {
+		if err != nil || len(page.Records) > 0 {
+			return finding{}, fmt.Errorf("an incremental read without changes: %w", cmp.Or(err, errors.New("there are records")))
+		}
+	}
 	body, plan, err := firstPage(in)
 	if err != nil {
 		return finding{}, err
@@ -53,7 +69,9 @@ func microRead(in microInput) (finding, error) {
 	// What 4 pages take: their buffers and what was decoded from them.
 	each, err := allocated(decodePage(plan, body))
 	most := float64(4*(uint64(len(body))+each))/(1<<20) + 32
-	return finding{Wall: wall, Rows: []row{r, atMost("its peak heap, MiB, against 4 pages + 32", float64(heap)/(1<<20), most, "%.0f")}}, err
+	return finding{Wall: wall, Rows: []row{r, atMost("its peak heap, MiB, against 4 pages + 32", float64(heap)/(1<<20), most, "%.0f"),
+		atMost("its requests beyond one for each page", float64(full), 2, "%.0f"),
+		atMost("requests of an incremental read without changes", float64(requests.Load()), 1, "%.0f")}}, err
 }
 
 // heapNow is the memory of the heap's objects, garbage included.
