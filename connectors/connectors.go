@@ -166,6 +166,12 @@ type Checker interface {
 	Check(ctx context.Context, entity string) ([]Proof, error)
 }
 
+// A WriteChecker proves what an entity can do by writing a record of its own and
+// deleting it again, for "kedge connections test --write".
+type WriteChecker interface {
+	CheckWrite(ctx context.Context, entity string) ([]Proof, error)
+}
+
 // A Proof is one tested ability.
 type Proof struct {
 	Name   string // "paging", "tracking", "batch", "etag", …

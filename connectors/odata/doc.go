@@ -6,5 +6,9 @@
 // service really does is asked, not believed: probes test delta links, the
 // order of keys and the filter on the version field before they are relied on.
 //
-// The driver reads. It sends GET requests only.
+// It writes each change in as few requests as the service allows: alone, or many
+// in a batch. A request that may have been executed is never sent a second time
+// unless that is harmless; then the outcome is unknown, and the caller looks.
+// Writing that needs no key of the caller is by POST, all else by PATCH and
+// DELETE, with If-Match; PUT would reset what is not sent (Protocol 4.0, 11.4.3).
 package odata

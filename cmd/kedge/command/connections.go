@@ -89,12 +89,17 @@ type testReport struct {
 
 func (a *app) connectionsTest() *cobra.Command {
 	var entity string
+	var write bool
 	c := &cobra.Command{
 		Use: "test NAME", Short: "Prove that a connection works and what it can do", Args: cobra.ExactArgs(1),
-		Long:    "Signs in, reads the metadata and asks the system to prove for one entity how it pages, how changes are found and what its filters can do. It only reads.",
-		Example: examples("kedge connections test crm", "kedge connections test crm --entity customers --json"),
+		Long: "Signs in, reads the metadata and asks the system to prove for one entity how it pages, how changes are found and what its filters can do. " +
+			"It only reads, unless --write is given: then it makes a record of the entity, changes it, and deletes it again.",
+		Example: examples("kedge connections test crm", "kedge connections test crm --entity customers --json", "kedge connections test crm --entity customers --write"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			report, err := a.testConnection(cmd, args[0], entity)
+			if write && entity == "" {
+				return errors.New("--write makes a record: name the entity with --entity")
+			}
+			report, err := a.testConnection(cmd, args[0], entity, write)
 			if err != nil {
 				if a.syncer != nil {
 					if logErr := a.syncer.LogConnection(cmd.Context(), args[0], "test_failed", err.Error()); logErr != nil {
@@ -107,10 +112,11 @@ func (a *app) connectionsTest() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&entity, "entity", "", "the entity to prove; default: the first one that has a key")
+	c.Flags().BoolVar(&write, "write", false, "also write a record of the entity, and delete it again")
 	return c
 }
 
-func (a *app) testConnection(cmd *cobra.Command, name, entity string) (*testReport, error) {
+func (a *app) testConnection(cmd *cobra.Command, name, entity string, write bool) (*testReport, error) {
 	ctx := cmd.Context()
 	a.prompt = true
 	s, err := a.sync(ctx)
@@ -149,6 +155,17 @@ func (a *app) testConnection(cmd *cobra.Command, name, entity string) (*testRepo
 		if report.Proofs[entity], err = checker.Check(ctx, entity); err != nil {
 			return failed(err)
 		}
+	}
+	if write {
+		checker, ok := conn.Driver().(connectors.WriteChecker)
+		if !ok {
+			return nil, errors.New("--write: this kind of system cannot be tested by writing")
+		}
+		proofs, err := checker.CheckWrite(ctx, entity)
+		if err != nil {
+			return nil, err
+		}
+		report.Proofs[entity] = append(report.Proofs[entity], proofs...)
 	}
 	return report, s.LogConnection(ctx, name, "test", "the connection works")
 }
@@ -305,7 +322,7 @@ func (a *app) connectionsLogin() *cobra.Command {
 		Use: "login NAME", Short: "Sign in by device code, and keep the tokens sealed", Args: cobra.ExactArgs(1),
 		Example: examples("kedge connections login bc"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			report, err := a.testConnection(cmd, args[0], "")
+			report, err := a.testConnection(cmd, args[0], "", false)
 			if err != nil {
 				return err
 			}
