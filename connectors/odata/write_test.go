@@ -82,7 +82,7 @@ func record(t testing.TB, s *odatatest.Service, set string, key kedge.Key) *kedg
 
 // everyForm runs f with changes sent alone and in batches.
 func everyForm(t *testing.T, f func(t *testing.T, options map[string]any)) {
-	for _, form := range []string{"none", "auto"} {
+	for _, form := range []string{"none", "auto", "multipart", "json"} {
 		t.Run(form, func(t *testing.T) { f(t, map[string]any{"batch": form}) })
 	}
 }
@@ -346,6 +346,9 @@ func TestUpsertByFilter(t *testing.T) {
 // Lookups whose own property is read-only are written by their navigation.
 func TestWriteLookups(t *testing.T) {
 	everyForm(t, func(t *testing.T, options map[string]any) {
+		if options["batch"] == "json" {
+			t.Skip("Dataverse takes multipart batches only")
+		}
 		options["flavor"] = "dataverse"
 		s := odatatest.New(odatatest.Options{Rows: 4, Flavor: odatatest.Dataverse})
 		d := newDriver(t, s.Start(t), options)
