@@ -97,7 +97,7 @@ func (a *app) connectionsTest() *cobra.Command {
 		Example: examples("kedge connections test crm", "kedge connections test crm --entity customers --json", "kedge connections test crm --entity customers --write"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if write && entity == "" {
-				return errors.New("--write makes a record: name the entity with --entity")
+				return usagef("--write makes a record: name the entity with --entity")
 			}
 			report, err := a.testConnection(cmd, args[0], entity, write)
 			if err != nil {
@@ -159,11 +159,11 @@ func (a *app) testConnection(cmd *cobra.Command, name, entity string, write bool
 	if write {
 		checker, ok := conn.Driver().(connectors.WriteChecker)
 		if !ok {
-			return nil, errors.New("--write: this kind of system cannot be tested by writing")
+			return nil, usagef("--write: this kind of system cannot be tested by writing")
 		}
 		proofs, err := checker.CheckWrite(ctx, entity)
 		if err != nil {
-			return nil, err
+			return failed(err)
 		}
 		report.Proofs[entity] = append(report.Proofs[entity], proofs...)
 	}
