@@ -149,8 +149,9 @@ func (in *installer) listeners(ctx context.Context) (map[string]listener, error)
 			return err
 		}
 		l.seen = time.Unix(int64(seen), 0)
+		err := json.Unmarshal([]byte(fields), &l.fields)
 		all[l.consumer] = l
-		return json.Unmarshal([]byte(fields), &l.fields)
+		return err
 	})
 	return all, err
 }
