@@ -48,13 +48,13 @@ func run() int {
 	return code
 }
 
-// interrupts stops the work at the first signal, after the page it is at, and
-// the process at the second. Neither loses anything.
+// interrupts ends the command's context at the first signal, so that a run
+// stops after the page it is at, and the process at the second. Neither loses
+// anything.
 func interrupts(stop context.CancelFunc) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	<-signals
-	fmt.Fprintln(os.Stderr, "kedge: stopping after the current page; the next run goes on from there. Press Ctrl-C again to stop at once; nothing is lost by that either.")
 	stop()
 	<-signals
 	os.Exit(1)

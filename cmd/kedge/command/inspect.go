@@ -374,6 +374,7 @@ func (a *app) quarantineRetry() *cobra.Command {
 			if len(byIntegration) == 0 {
 				return errNotOpen
 			}
+			defer tellStop(cmd)()
 			var results []syncer.Result
 			for integration, ids := range byIntegration {
 				req := syncer.Request{Integration: integration, Op: syncer.Retry, Trigger: "cli", Quarantine: ids}

@@ -107,7 +107,12 @@ func (a *app) runAll(cmd *cobra.Command, names []string, req syncer.Request) err
 			return err
 		}
 	}
+	defer tellStop(cmd)()
 	for _, name := range names {
+		if len(results) > 0 && cmd.Context().Err() != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "kedge: %s: not begun\n", name)
+			continue
+		}
 		req.Integration = name
 		res, err := s.Run(cmd.Context(), req)
 		if err != nil && len(res.Entities) == 0 {
@@ -128,6 +133,15 @@ func (a *app) runAll(cmd *cobra.Command, names []string, req syncer.Request) err
 		}
 	}
 	return exitOf(results...)
+}
+
+// tellStop tells a person who presses Ctrl-C what happens now. It returns what
+// ends that.
+func tellStop(cmd *cobra.Command) func() {
+	stop := context.AfterFunc(cmd.Context(), func() {
+		fmt.Fprintln(cmd.ErrOrStderr(), "kedge: stopping after the current page; the next run goes on from there. Press Ctrl-C again to stop at once; nothing is lost by that either.")
+	})
+	return func() { stop() }
 }
 
 // resultsJSON is the documented form of results: one object per integration,
@@ -186,37 +200,47 @@ func showResult(out, errOut io.Writer, r syncer.Result) {
 // newProgress reports on a terminal by a bar per entity, else by a line every
 // five seconds.
 func newProgress(w *os.File) func(syncer.Progress) {
-	if term.IsTerminal(int(w.Fd())) {
-		bars := map[string]*progressbar.ProgressBar{}
-		return func(p syncer.Progress) {
-			bar := bars[p.Entity]
-			if bar == nil {
-				total := p.Total
-				if total == 0 {
-					total = -1
-				}
-				bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(p.Integration+" "+p.Entity),
-					progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"), progressbar.OptionClearOnFinish())
-				bars[p.Entity] = bar
-			}
-			// A bar that cannot be drawn must not stop the work.
-			_ = bar.Set64(p.Rows)
-		}
+	if !term.IsTerminal(int(w.Fd())) {
+		return progressLines(w)
 	}
+	bars := map[string]*progressbar.ProgressBar{}
+	return func(p syncer.Progress) {
+		bar := bars[p.Integration+" "+p.Entity]
+		if bar == nil {
+			total := p.Total
+			if total == 0 {
+				total = -1
+			}
+			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(p.Integration+" "+p.Entity),
+				progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"), progressbar.OptionClearOnFinish())
+			bars[p.Integration+" "+p.Entity] = bar
+		}
+		// A bar that cannot be drawn must not stop the work.
+		_ = bar.Set64(p.Rows)
+	}
+}
+
+// progressEvery is how often progress is told in lines.
+const progressEvery = 5 * time.Second
+
+func progressLines(w io.Writer) func(syncer.Progress) {
 	start, last := time.Now(), map[string]time.Time{}
 	return func(p syncer.Progress) {
-		before, reported := last[p.Entity]
+		name := p.Integration + " " + p.Entity
+		before, reported := last[name]
 		if !reported {
 			before = start // short work says nothing
 		}
-		if now := time.Now(); now.Sub(before) >= 5*time.Second {
-			last[p.Entity] = now
-			line := fmt.Sprintf("%s %s: %d rows, %.0f rows/s", p.Integration, p.Entity, p.Rows, p.Rate)
-			if p.ETA > 0 {
-				line += fmt.Sprintf(", %v left", p.ETA.Round(time.Second))
-			}
-			fmt.Fprintln(w, line)
+		now := time.Now()
+		if now.Sub(before) < progressEvery {
+			return
 		}
+		last[name] = now
+		line := fmt.Sprintf("%s: %d rows, %.0f rows/s", name, p.Rows, p.Rate)
+		if p.ETA > 0 {
+			line += fmt.Sprintf(", %v left", p.ETA.Round(time.Second))
+		}
+		fmt.Fprintln(w, line)
 	}
 }
 
