@@ -148,6 +148,48 @@ func TestDriftAdopt(t *testing.T) {
 	})
 }
 
+// TestUpdateSchema shows what is new and what is missing, and touches neither
+// the mapping nor the rows.
+func TestUpdateSchema(t *testing.T) {
+	eachMapping(t, func(t *testing.T, w *world) {
+		w.put("C1 Ann 1")
+		w.sync("all 1 new 1 updated 0 failed 0")
+		before, err := w.syncer.Mapping(t.Context(), "crm")
+		w.check(err)
+		w.source.edit = func(e *kedge.Entity) {
+			if e.Name == "customers" {
+				e.Fields = slices.DeleteFunc(e.Fields, func(f kedge.Field) bool { return f.Name == "Balance" })
+				e.Fields = append(e.Fields, kedge.Field{Name: "Phone", Type: kedge.TypeString, Nullable: true})
+			}
+			if e.Name == "contacts" {
+				e.Name = "clients"
+			}
+		}
+		_, diffs, err := w.syncer.Discover(t.Context(), "remote")
+		w.check(err)
+		want := []syncer.SchemaDiff{
+			{Entity: "customers", Field: "Phone", Change: "new", To: "string"},
+			{Entity: "customers", Field: "Balance", Change: "missing", From: "decimal"},
+			{Entity: "clients", Change: "new"},
+			{Entity: "contacts", Change: "missing"},
+		}
+		slices.SortFunc(diffs, func(a, b syncer.SchemaDiff) int {
+			return slices.Index(want, a) - slices.Index(want, b)
+		})
+		if diff := cmp.Diff(want, diffs); diff != "" {
+			t.Errorf("differences (-want +got):\n%s", diff)
+		}
+		if _, diffs, err = w.syncer.Discover(t.Context(), "remote"); err != nil || len(diffs) != 0 {
+			t.Errorf("the second time: %+v, %v, want nothing", diffs, err)
+		}
+		after, err := w.syncer.Mapping(t.Context(), "crm")
+		if err != nil || after.Revision != before.Revision || after.YAML != before.YAML {
+			t.Errorf("revision %d, %v, want %d unchanged", after.Revision, err, before.Revision)
+		}
+		w.table("C1 Ann 1")
+	})
+}
+
 // TestCleanUp takes the missing external items out of the mapping and touches
 // no data.
 func TestCleanUp(t *testing.T) {

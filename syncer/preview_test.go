@@ -68,13 +68,16 @@ func TestPlanChangesNothing(t *testing.T) {
 	eachLookup(t, func(t *testing.T, w *world) {
 		check := func(what string) {
 			t.Helper()
-			before := w.dump("integration_run", "integration_log")
+			before, there := w.dump("integration_run", "integration_log"), w.anchorOf()
 			for _, op := range []syncer.Op{syncer.Import, syncer.Sync} {
 				w.plan(syncer.Request{PlanOf: op})
 				w.plan(syncer.Request{PlanOf: op, IgnoreKey: true})
 			}
 			if diff := cmp.Diff(before, w.dump("integration_run", "integration_log")); diff != "" {
 				t.Errorf("%s: a plan changed something:\n%s", what, diff)
+			}
+			if w.anchorOf() != there {
+				t.Errorf("%s: a plan wrote to the source", what)
 			}
 		}
 		check("before the first run")
@@ -162,6 +165,74 @@ func TestPlanForetellsAnImport(t *testing.T) {
 		w.foretold(syncer.Import)
 		w.foretold(syncer.Import)
 	})
+}
+
+// TestPlanIsWhatTheImportDoes: what the plan says of each record, done by hand
+// to the rows from before, gives the rows from after.
+func TestPlanIsWhatTheImportDoes(t *testing.T) {
+	eachMapping(t, func(t *testing.T, w *world) {
+		w.put("C1 Ann 1.50", "C2 Bob 2", "C3 Cid 3", "C4 - 4", "C5 Eve -")
+		w.insertLocal("C2", "Bob", "2")
+		w.insertLocal("C3", "old", "3")
+		w.insertLocal("C5", "Eve", "5")
+		w.insertLocal("X9", "mine", "9")
+		for round := range 3 {
+			rows := w.customerRows()
+			for _, d := range w.decisions(syncer.Request{PlanOf: syncer.Import}) {
+				w.do(rows, d)
+			}
+			w.run(syncer.Request{Op: syncer.Import})
+			if diff := cmp.Diff(rows, w.customerRows()); diff != "" {
+				t.Errorf("round %d: rows (-plan +import):\n%s", round, diff)
+			}
+			w.put(fmt.Sprintf("C1 Ann %d", round), "C4 Dan 4", fmt.Sprintf("D%d New 1", round))
+			w.exec("UPDATE customer SET name = 'here' WHERE name = 'Bob'")
+		}
+	})
+}
+
+// customerRows returns the customer table as fields by number.
+func (w *world) customerRows() map[string][]string {
+	w.t.Helper()
+	key := "no"
+	if !slices.Contains(w.columns("customer"), "no") {
+		key = "erp_no"
+	}
+	rows := map[string][]string{}
+	for _, r := range w.rows("customer", key, "name", "balance") {
+		fields := strings.Fields(r)
+		rows[fields[0]] = fields[1:]
+	}
+	return rows
+}
+
+// do changes rows as a decision says.
+func (w *world) do(rows map[string][]string, d syncer.Decision) {
+	w.t.Helper()
+	row := rows[string(d.ExtKey)]
+	if (d.Action == "create") != (row == nil) || (d.Action == "unchanged") != (len(d.Changes) == 0) {
+		w.t.Errorf("%+v, but the row is %q", d, row)
+	}
+	if row == nil {
+		row = []string{"-", "-"}
+		rows[string(d.ExtKey)] = row
+	}
+	text := func(v any) string {
+		if v == nil {
+			return "-"
+		}
+		return fmt.Sprint(v)
+	}
+	for _, c := range d.Changes {
+		at := slices.Index([]string{"name", "balance"}, c.Field)
+		if at < 0 {
+			continue // the key
+		}
+		if row[at] != text(c.From) {
+			w.t.Errorf("%s of %s is %s, and the plan says it is %s", c.Field, d.ExtKey, row[at], text(c.From))
+		}
+		row[at] = text(c.To)
+	}
 }
 
 func TestPlanShowsWhatChanges(t *testing.T) {

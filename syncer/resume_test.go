@@ -162,7 +162,13 @@ func TestReasonsForAFullRead(t *testing.T) {
 		w.check(w.syncer.ResetAnchor(t.Context(), "crm", "customer", "test"))
 		mode("reset", "full no anchor")
 		w.source.edit = func(e *kedge.Entity) { e.Delta = false }
-		mode("no delta", "full the external entity reports no changes")
+		for range 2 { // every time, and the log says so
+			mode("no delta", "full the external entity reports no changes")
+			rows, err := w.syncer.Log(t.Context(), syncer.LogQuery{Integration: "crm", Limit: 1})
+			if err != nil || len(rows) != 1 || rows[0].Mode != "full" || rows[0].Message != "the external entity reports no changes" {
+				t.Errorf("log: %+v, %v, want a full read with its reason", rows, err)
+			}
+		}
 	})
 }
 
