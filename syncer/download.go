@@ -444,7 +444,7 @@ func (e *entity) limitMemory(ctx context.Context) error {
 func (e *entity) tooManyBad() error {
 	bad, all := e.counts.Quarantined+e.counts.Refused, e.counts.Read
 	if all >= 100 && bad*5 > all {
-		return &kedge.Error{Kind: kedge.Invalid, Entity: e.plan.Name,
+		return &kedge.Error{Kind: kedge.Invalid,
 			Err: fmt.Errorf("%d of %d records could not be stored; see \"kedge quarantine list\" for the reasons, correct the mapping, then run again", bad, all)}
 	}
 	return nil

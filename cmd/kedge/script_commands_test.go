@@ -125,9 +125,37 @@ func rowOf(ts *testscript.TestScript, s *odatatest.Service, set string, pairs []
 	return odatatest.Row(all...)
 }
 
-// spoil NAME SET NO FIELD: gives a field of a row a value of a wrong type.
+// spoil NAME SET NO FIELD: gives a field of a row, or of the rows from the one
+// to the other of NO..NO, a value of a wrong type.
 func spoil(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(service(ts, args[0]).Patch(args[1], odatatest.Row("No", kedge.String(args[2]), args[3], kedge.JSON(`"much"`))))
+	for _, no := range rangeOf(ts, args[2]) {
+		ts.Check(service(ts, args[0]).Patch(args[1], odatatest.Row("No", kedge.String(no), args[3], kedge.JSON(`"much"`))))
+	}
+}
+
+// mend NAME SET NO FIELD VALUE: gives it one of the right type.
+func mend(ts *testscript.TestScript, _ bool, args []string) {
+	s := service(ts, args[0])
+	for _, no := range rangeOf(ts, args[2]) {
+		ts.Check(s.Patch(args[1], rowOf(ts, s, args[1], []string{"No=" + no, args[3] + "=" + args[4]})))
+	}
+}
+
+// rangeOf returns the keys of C00001..C00009, or the one key that text is.
+func rangeOf(ts *testscript.TestScript, text string) []string {
+	first, last, many := strings.Cut(text, "..")
+	if !many {
+		return []string{text}
+	}
+	from, err := strconv.Atoi(first[1:])
+	ts.Check(err)
+	to, err := strconv.Atoi(last[1:])
+	ts.Check(err)
+	var keys []string
+	for i := from; i <= to; i++ {
+		keys = append(keys, fmt.Sprintf("%s%0*d", first[:1], len(first)-1, i))
+	}
+	return keys
 }
 
 // delete NAME SET NO...: deletes rows.

@@ -21,7 +21,7 @@ func TestScripts(t *testing.T) {
 
 // TestScriptsPostgres runs the main stories with PostgreSQL.
 func TestScriptsPostgres(t *testing.T) {
-	for _, story := range []string{"import", "sync", "quarantine", "deletes", "create", "tables", "technical"} {
+	for _, story := range []string{"import", "sync", "faults", "quarantine", "deletes", "create", "tables", "technical"} {
 		t.Run(story, func(t *testing.T) {
 			t.Parallel()
 			runScripts(t, "testdata/"+story+".txt", storetest.PostgresDSN(t))
@@ -51,7 +51,7 @@ func runScripts(t *testing.T, pattern, dsn string) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "serve": serve, "demo": demo, "page": page, "put": put, "spoil": spoil,
+			"exits": exits, "serve": serve, "demo": demo, "page": page, "put": put, "spoil": spoil, "mend": mend,
 			"delete": deleteRows, "sql": query, "capture": capture, "hides": hides,
 		},
 	})
