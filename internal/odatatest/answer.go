@@ -56,6 +56,15 @@ type failure struct {
 
 func (f *failure) Error() string { return f.message }
 
+// with adds a header.
+func (f *failure) with(name, value string) *failure {
+	if f.header == nil {
+		f.header = http.Header{}
+	}
+	f.header.Set(name, value)
+	return f
+}
+
 func fail(status int, code, format string, args ...any) *failure {
 	return &failure{status: status, code: code, message: fmt.Sprintf(format, args...)}
 }

@@ -11,10 +11,11 @@ import (
 // A batch is a request that holds requests (Protocol 4.01, 11.7; JSON Format
 // 4.01, 19).
 type batch struct {
-	items []*batchItem
-	json  bool
-	goOn  bool // after an error
-	whole bool // all is one transaction
+	items    []*batchItem
+	fromJSON bool // the request's format
+	toJSON   bool // the answer's
+	goOn     bool // after an error
+	whole    bool // all is one transaction
 }
 
 // A batchItem is a request in a batch.
@@ -22,6 +23,7 @@ type batchItem struct {
 	id        string // Content-ID or id; "" if it has none
 	group     string // change set or atomicity group; "" if it is in none
 	dependsOn []string
+	condition bool // "if" was given
 	method    string
 	url       string
 	header    http.Header
@@ -56,16 +58,12 @@ func (s *Service) batch(rq *request) (*answer, error) {
 		f.header = http.Header{"Allow": {"POST"}}
 		return nil, f
 	}
-	isolation := rq.Header.Get("OData-Isolation") + rq.Header.Get("Isolation")
-	if isolation != "" && isolation != "snapshot" {
-		return nil, fail(http.StatusPreconditionFailed, "PreconditionFailed", "The only isolation is snapshot.")
-	}
 	b, err := s.parseBatch(rq)
 	if err != nil {
 		return nil, err
 	}
 	// With Business Central, a snapshot makes the batch a transaction too.
-	b.whole = isolation != "" && s.opts.Flavor == BusinessCentral
+	b.whole = rq.isolation() != "" && s.opts.Flavor == BusinessCentral
 	a := s.renderBatch(rq, b, s.run(rq, b))
 	if rq.goOn != "" {
 		name := "odata.continue-on-error"
@@ -82,11 +80,12 @@ func (s *Service) batch(rq *request) (*answer, error) {
 func (s *Service) parseBatch(rq *request) (*batch, error) {
 	kind, params, err := mime.ParseMediaType(rq.Header.Get("Content-Type"))
 	b := &batch{goOn: rq.goOn == "true"}
+	defer func() { b.toJSON = answersJSON(rq.Header.Get("Accept"), b.fromJSON) }()
 	switch {
 	case err == nil && kind == "multipart/mixed" && s.opts.Batch != "json":
 		b.items, err = parseMultipart(rq.body, params["boundary"])
 	case err == nil && kind == "application/json" && s.opts.Batch != "multipart":
-		b.json, b.goOn = true, rq.goOn != "false"
+		b.fromJSON, b.goOn = true, rq.goOn != "false"
 		b.items, err = parseJSONBatch(rq.body)
 	default:
 		return nil, fail(http.StatusUnsupportedMediaType, "UnsupportedMediaType", "The format of the batch is not supported.")
@@ -97,11 +96,23 @@ func (s *Service) parseBatch(rq *request) (*batch, error) {
 	return b, err
 }
 
+// answersJSON reports whether the answer to a batch is JSON: as Accept has it,
+// or like the request (Protocol 4.01, 11.7.1).
+func answersJSON(accept string, fromJSON bool) bool {
+	switch {
+	case strings.Contains(accept, "multipart/mixed"):
+		return false
+	case strings.Contains(accept, "application/json"):
+		return true
+	}
+	return fromJSON
+}
+
 // run carries out the items in their order.
 func (s *Service) run(rq *request, b *batch) []batchResult {
-	e := &batchRun{s: s, rq: rq, refs: make(map[string]string), failed: make(map[string]bool)}
+	e := &batchRun{s: s, rq: rq, nested: !b.fromJSON && !b.toJSON, refs: make(map[string]string), failed: make(map[string]bool)}
 	if b.whole {
-		return e.group(b.items, b.json, func(*batchItem) string { return "" })
+		return e.group(b.items, func(*batchItem) string { return "" })
 	}
 	var out []batchResult
 	for i := 0; i < len(b.items); {
@@ -113,7 +124,7 @@ func (s *Service) run(rq *request, b *batch) []batchResult {
 		if b.items[i].group == "" {
 			results = []batchResult{e.one(b.items[i])}
 		} else {
-			results = e.group(b.items[i:end], b.json, func(item *batchItem) string { return item.group })
+			results = e.group(b.items[i:end], func(item *batchItem) string { return item.group })
 		}
 		out = append(out, results...)
 		if !b.goOn && slices.ContainsFunc(results, func(r batchResult) bool { return r.failed() }) {
@@ -128,9 +139,14 @@ func (s *Service) run(rq *request, b *batch) []batchResult {
 type batchRun struct {
 	s      *Service
 	rq     *request
+	nested bool              // the answers of a group are a part of their own
 	refs   map[string]string // URLs by id, of what was done
 	failed map[string]bool   // ids and groups
 }
+
+// forbidden are the headers that a request in a batch must not have (Protocol
+// 4.01, 11.7.7.1).
+var forbidden = []string{"Authorization", "Proxy-Authorization", "Www-Authenticate", "Expect", "From", "Max-Forwards", "Range", "Te"}
 
 // one carries out an item.
 func (e *batchRun) one(item *batchItem) batchResult {
@@ -151,6 +167,17 @@ func (e *batchRun) answer(item *batchItem) (*answer, error) {
 		if e.failed[id] {
 			return nil, failedDependency("A request that this one depends on has failed.")
 		}
+	}
+	if item.condition {
+		return nil, failedDependency("Conditions in a batch are not supported.")
+	}
+	for _, name := range forbidden {
+		if item.header.Get(name) != "" {
+			return nil, badRequest("A request in a batch must not have the header %s.", name)
+		}
+	}
+	if host := item.header.Get("Host"); host != "" && host != e.rq.Host {
+		return nil, badRequest("The URL of a request in the batch is of another service.")
 	}
 	u, err := e.resolve(item.url)
 	if err != nil {
@@ -209,9 +236,9 @@ func failedDependency(message string) error {
 }
 
 // group carries out items all or none. If one fails, multipart has one answer
-// for all (Protocol 4.01, 11.7.5), and JSON has 424 for the others. name
+// for all (Protocol 4.01, 11.7.7.6), and JSON has 424 for the others. name
 // returns the group that an answer tells.
-func (e *batchRun) group(items []*batchItem, json bool, name func(*batchItem) string) []batchResult {
+func (e *batchRun) group(items []*batchItem, name func(*batchItem) string) []batchResult {
 	start := e.s.savepoint()
 	var results []batchResult
 	culprit := -1
@@ -239,7 +266,7 @@ func (e *batchRun) group(items []*batchItem, json bool, name func(*batchItem) st
 			results[i].answer = e.s.failed(failedDependency("Another request of the group has failed."))
 		}
 	}
-	if !json && !e.s.quirk(Batch201RolledBack) && items[0].group != "" {
+	if e.nested && !e.s.quirk(Batch201RolledBack) && items[0].group != "" {
 		return []batchResult{{id: results[culprit].id, answer: results[culprit].answer}}
 	}
 	return results

@@ -35,8 +35,13 @@ func (s *Service) renderBatch(rq *request, b *batch, results []batchResult) *ans
 			r.answer = atWrongHost(r.answer, strings.TrimSuffix(rq.base, s.root))
 		}
 	}
-	if b.json {
+	if b.toJSON {
 		return s.renderJSONBatch(rq, results)
+	}
+	if b.fromJSON { // one part for each (Protocol 4.01, 11.7.7.6)
+		for i := range results {
+			results[i].group = ""
+		}
 	}
 	return renderMultipart(results)
 }
@@ -80,11 +85,13 @@ func renderMultipart(results []batchResult) *answer {
 func (s *Service) renderJSONBatch(rq *request, results []batchResult) *answer {
 	responses := make([]map[string]any, 0, len(results))
 	for _, r := range results {
-		var id any
+		response := jsonResponse(r.group, r.answer)
 		if r.id != "" {
-			id = r.id
+			response["id"] = r.id
+		} else if s.quirk(BatchNullIDs) {
+			response["id"] = nil
 		}
-		responses = append(responses, jsonResponse(id, r.group, r.answer))
+		responses = append(responses, response)
 	}
 	link := func(int) string { return "" }
 	size := max(len(responses), 1)

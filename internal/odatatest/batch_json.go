@@ -34,7 +34,8 @@ func parseJSONBatch(body []byte) ([]*batchItem, error) {
 		return nil, badRequest("The batch has no requests.")
 	}
 	var out []*batchItem
-	known := make(map[string]bool) // ids and groups that came
+	known := make(map[string]bool)    // ids and groups that came
+	groups := make(map[string]string) // by id
 	for i := range batch.Requests {
 		r := &batch.Requests[i]
 		switch {
@@ -44,12 +45,13 @@ func parseJSONBatch(body []byte) ([]*batchItem, error) {
 			return nil, badRequest("The id %s comes twice in the batch.", r.ID)
 		case r.AtomicityGroup != "" && known[r.AtomicityGroup] && out[i-1].group != r.AtomicityGroup:
 			return nil, badRequest("The requests of the group %s are not next to each other.", r.AtomicityGroup)
-		case len(r.If) > 0:
-			return nil, notImplemented("Conditions in a batch are not supported.")
 		}
 		for _, id := range r.DependsOn {
 			if !known[id] || id == r.AtomicityGroup {
 				return nil, badRequest("The request %s depends on one that did not come before it.", r.ID)
+			}
+			if group := groups[id]; group != "" && group != r.AtomicityGroup && !slices.Contains(r.DependsOn, group) {
+				return nil, badRequest("The request %s depends on one of the group %s, but not on the group.", r.ID, group)
 			}
 		}
 		if id, _, _ := strings.Cut(strings.TrimPrefix(r.URL, "$"), "/"); id != r.URL && known[id] && !slices.Contains(r.DependsOn, id) {
@@ -60,7 +62,7 @@ func parseJSONBatch(body []byte) ([]*batchItem, error) {
 			return nil, badRequest("The request %s in the batch is malformed: %v.", r.ID, err)
 		}
 		out = append(out, item)
-		known[r.ID] = true
+		known[r.ID], groups[r.ID] = true, r.AtomicityGroup
 		if r.AtomicityGroup != "" {
 			known[r.AtomicityGroup] = true
 		}
@@ -69,7 +71,7 @@ func parseJSONBatch(body []byte) ([]*batchItem, error) {
 }
 
 func (r *jsonRequest) item() (*batchItem, error) {
-	item := &batchItem{id: r.ID, group: r.AtomicityGroup, dependsOn: r.DependsOn, method: strings.ToUpper(r.Method), url: r.URL, header: http.Header{}}
+	item := &batchItem{id: r.ID, group: r.AtomicityGroup, dependsOn: r.DependsOn, method: strings.ToUpper(r.Method), url: r.URL, condition: len(r.If) > 0, header: http.Header{}}
 	for name, value := range r.Headers {
 		if name != strings.ToLower(name) {
 			return nil, errors.New("names of headers are lower-case")
@@ -78,6 +80,9 @@ func (r *jsonRequest) item() (*batchItem, error) {
 	}
 	if len(r.Body) == 0 || string(r.Body) == "null" {
 		return item, nil
+	}
+	if item.method == http.MethodGet || item.method == http.MethodDelete {
+		return nil, errors.New("it must not have a body")
 	}
 	if item.header.Get("Content-Type") == "" {
 		item.header.Set("Content-Type", "application/json")
@@ -103,12 +108,12 @@ func (r *jsonRequest) item() (*batchItem, error) {
 
 // jsonResponse returns an answer as a member of the responses of a JSON batch
 // (JSON Format 4.01, 19.3).
-func jsonResponse(id any, group string, a *answer) map[string]any {
+func jsonResponse(group string, a *answer) map[string]any {
 	headers := make(map[string]string)
 	for name, values := range a.header {
 		headers[strings.ToLower(name)] = strings.Join(values, ", ")
 	}
-	out := map[string]any{"id": id, "status": a.status, "headers": headers}
+	out := map[string]any{"status": a.status, "headers": headers}
 	if group != "" {
 		out["atomicityGroup"] = group
 	}

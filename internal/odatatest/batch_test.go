@@ -1,13 +1,7 @@
 package odatatest
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
-	"mime"
-	"mime/multipart"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,176 +9,6 @@ import (
 
 	"github.com/kedge-sync/kedge"
 )
-
-// A part is a request of a batch, and then what it is answered with.
-type part struct {
-	id, group, method, url, body string
-	header                       string // "Name: value"
-	dependsOn                    []string
-
-	status   int
-	location string
-}
-
-// String is what tests compare: id, group and status.
-func (p part) String() string {
-	text := p.id + "=" + fmt.Sprint(p.status)
-	if p.group != "" {
-		text = p.group + ":" + text
-	}
-	return text
-}
-
-// multipartBody writes parts as a client does: those of one group next to each
-// other are a change set.
-func multipartBody(parts []part) (contentType, body string) {
-	var b strings.Builder
-	one := func(boundary string, p part) {
-		fmt.Fprintf(&b, "--%s\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n", boundary)
-		if p.id != "" {
-			fmt.Fprintf(&b, "Content-ID: %s\r\n", p.id)
-		}
-		fmt.Fprintf(&b, "\r\n%s %s HTTP/1.1\r\nContent-Type: %s\r\nAccept: %s\r\n", p.method, p.url, jsonType, jsonType)
-		if p.header != "" {
-			b.WriteString(p.header + "\r\n")
-		}
-		b.WriteString("\r\n" + p.body + "\r\n")
-	}
-	for i := 0; i < len(parts); i++ {
-		p := parts[i]
-		if p.group == "" {
-			one("batch", p)
-			continue
-		}
-		b.WriteString("--batch\r\nContent-Type: multipart/mixed;boundary=" + p.group + "\r\n\r\n")
-		for ; i < len(parts) && parts[i].group == p.group; i++ {
-			one(p.group, parts[i])
-		}
-		i--
-		b.WriteString("--" + p.group + "--\r\n\r\n")
-	}
-	b.WriteString("--batch--\r\n")
-	return "multipart/mixed;boundary=batch", b.String()
-}
-
-func jsonBody(parts []part) (contentType, body string) {
-	var requests []map[string]any
-	for _, p := range parts {
-		headers := map[string]string{"content-type": jsonType, "accept": jsonType}
-		if name, value, ok := strings.Cut(p.header, ": "); ok {
-			headers[strings.ToLower(name)] = value
-		}
-		r := map[string]any{"id": p.id, "method": p.method, "url": p.url, "headers": headers}
-		if p.body != "" {
-			r["body"] = json.RawMessage(p.body)
-		}
-		if p.group != "" {
-			r["atomicityGroup"] = p.group
-		}
-		if p.dependsOn != nil {
-			r["dependsOn"] = p.dependsOn
-		}
-		requests = append(requests, r)
-	}
-	return "application/json", string(jsonText(map[string]any{"requests": requests}))
-}
-
-// sendBatch sends a batch in one of the formats and reads the answers.
-func sendBatch(t testing.TB, url, format string, parts []part, headers ...string) (answers []part, raw response) {
-	t.Helper()
-	encode, decode := multipartBody, readMultipartAnswer
-	if format == "json" {
-		encode, decode = jsonBody, readJSONAnswer
-	}
-	contentType, body := encode(parts)
-	raw = do(t, "POST", url+"$batch", body, append([]string{"Content-Type", contentType}, headers...)...)
-	if raw.status != 200 {
-		t.Fatalf("batch: status %d (%v): %s", raw.status, raw.err, raw.raw)
-	}
-	return decode(t, raw), raw
-}
-
-func readMultipartAnswer(t testing.TB, r response) (out []part) {
-	t.Helper()
-	read := func(contentType string, body io.Reader, do func(p *multipart.Part)) {
-		_, params, err := mime.ParseMediaType(contentType)
-		if err != nil {
-			t.Fatal(err)
-		}
-		reader := multipart.NewReader(body, params["boundary"])
-		for {
-			p, err := reader.NextRawPart()
-			if err == io.EOF {
-				return
-			}
-			if err != nil {
-				t.Fatalf("%v in %s", err, r.raw)
-			}
-			do(p)
-		}
-	}
-	one := func(group string, p *multipart.Part) {
-		resp, err := http.ReadResponse(bufio.NewReader(p), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, part{id: p.Header.Get("Content-ID"), group: group, status: resp.StatusCode, location: resp.Header.Get("Location"), body: string(body)})
-	}
-	sets := 0
-	read(r.header.Get("Content-Type"), strings.NewReader(r.raw), func(p *multipart.Part) {
-		if kind := p.Header.Get("Content-Type"); strings.HasPrefix(kind, "multipart/mixed") {
-			sets++
-			read(kind, p, func(inner *multipart.Part) { one(fmt.Sprint("set", sets), inner) })
-			return
-		}
-		one("", p)
-	})
-	return out
-}
-
-func readJSONAnswer(t testing.TB, r response) (out []part) {
-	t.Helper()
-	var body struct {
-		Responses []struct {
-			ID             *string
-			AtomicityGroup string
-			Status         int
-			Headers        map[string]string
-			Body           json.RawMessage
-		}
-		Next string `json:"@odata.nextLink"`
-	}
-	d := json.NewDecoder(bytes.NewReader([]byte(r.raw)))
-	if err := d.Decode(&body); err != nil {
-		t.Fatalf("%v in %s", err, r.raw)
-	}
-	for _, a := range body.Responses {
-		p := part{group: a.AtomicityGroup, status: a.Status, location: a.Headers["location"], body: string(a.Body)}
-		if a.ID != nil {
-			p.id = *a.ID
-		}
-		out = append(out, p)
-	}
-	if body.Next != "" {
-		out = append(out, readJSONAnswer(t, get(t, body.Next))...)
-	}
-	return out
-}
-
-// adding, changing and reading are parts of batches.
-func adding(id, group, thing string) part {
-	return part{id: id, group: group, method: "POST", url: "things", body: `{"id":"` + thing + `"}`}
-}
-
-func changing(id, group, thing, n string) part {
-	return part{id: id, group: group, method: "PATCH", url: "things('" + thing + "')", body: `{"n":"` + n + `"}`, header: "If-Match: *"}
-}
-
-func reading(id, url string) part { return part{id: id, method: "GET", url: url} }
 
 // state tells the rows of a service: id, n and version of each.
 func state(s *Service) string {
@@ -292,7 +116,7 @@ func TestBatchReferences(t *testing.T) {
 		y := adding("2", "g", "y")
 		y.body, y.dependsOn = `{"id":"y","ownerThing@odata.bind":"$1"}`, []string{"1"}
 		patch := part{id: "3", group: "g", method: "PATCH", url: "$1", body: `{"n":"7"}`, dependsOn: []string{"1"}}
-		after := part{id: "4", method: "GET", url: "$2", dependsOn: []string{"2"}}
+		after := part{id: "4", method: "GET", url: "$2", dependsOn: []string{"2", "g"}}
 		got, _ := sendBatch(t, url, format, []part{adding("1", "g", "x"), y, patch, after})
 		for i, want := range []int{201, 201, 204, 200} {
 			if got[i].status != want {
@@ -342,7 +166,8 @@ func TestMalformedBatch(t *testing.T) {
 		{"dependsOn what comes later", "application/json", ask(`{"id":"1","method":"GET","url":"things","dependsOn":["2"]},{"id":"2","method":"GET","url":"things"}`), 400},
 		{"reference without dependsOn", "application/json", ask(one + `,{"id":"2","method":"GET","url":"$1"}`), 400},
 		{"upper-case header", "application/json", ask(`{"id":"1","method":"GET","url":"things","headers":{"Accept":"application/json"}}`), 400},
-		{"if", "application/json", ask(`{"id":"1","method":"GET","url":"things","if":"$0/x eq 1"}`), 501},
+		{"a body of a GET", "application/json", ask(`{"id":"1","method":"GET","url":"things","body":{}}`), 400},
+		{"dependsOn without the group", "application/json", ask(`{"id":"1","atomicityGroup":"g","method":"DELETE","url":"things('x')"},{"id":"2","method":"GET","url":"things","dependsOn":["1"]}`), 400},
 		{"another format", "text/plain", "", 415},
 		{"too many", "application/json", ask(one + `,{"id":"2","method":"GET","url":"things"},{"id":"3","method":"GET","url":"things"}`), 400},
 	} {
@@ -362,7 +187,7 @@ func TestBatchOptions(t *testing.T) {
 		{Options{}, 200, 200, 412, "<String>application/json</String><String>multipart/mixed</String>"},
 		{Options{Batch: "json"}, 415, 200, 412, "<String>application/json</String>"},
 		{Options{Batch: "multipart"}, 200, 415, 412, "<String>multipart/mixed</String>"},
-		{Options{Batch: "none"}, 501, 501, 501, ""},
+		{Options{Batch: "none"}, 501, 501, 412, ""},
 		{Options{Flavor: Dataverse}, 200, 415, 412, "<String>multipart/mixed</String>"},
 	} {
 		_, url := newThings(t, 1, tt.o)
@@ -386,6 +211,34 @@ func TestBatchOptions(t *testing.T) {
 	}
 	if (&Options{Batch: "x"}).Check() == nil {
 		t.Error("an unknown format is not refused")
+	}
+}
+
+// Conditions and headers that a request in a batch cannot have.
+func TestBatchRefusals(t *testing.T) {
+	_, url := newThings(t, 1, Options{})
+	contentType, body := jsonBody([]part{reading("1", "things"), {id: "2", method: "GET", url: "things", header: "Range: bytes=1-"}, {id: "3", method: "GET", url: "/things", header: "Host: elsewhere.example"}})
+	body = strings.Replace(body, `"id":"1"`, `"if":"true","id":"1"`, 1)
+	got := readJSONAnswer(t, do(t, "POST", url+"$batch", body, "Content-Type", contentType))
+	wantText(t, "answers", fmt.Sprint(got), "[1=424 2=400 3=400]")
+}
+
+// Accept chooses the format of the answer, whatever that of the batch.
+func TestBatchAccept(t *testing.T) {
+	parts := []part{adding("1", "g", "x"), adding("2", "g", "a"), reading("3", "things")}
+	for _, tt := range []struct{ from, accept, want string }{
+		{"multipart", "", "[2=409 3=200]"}, {"multipart", "multipart/mixed", "[2=409 3=200]"}, {"multipart", "application/json", "[changeset 1:1=424 changeset 1:2=409 3=200]"},
+		{"json", "*/*", "[g:1=424 g:2=409 3=200]"}, {"json", "multipart/mixed", "[1=424 2=409 3=200]"},
+	} {
+		_, url := newThings(t, 1, Options{})
+		encode := map[string]func([]part) (string, string){"multipart": multipartBody, "json": jsonBody}[tt.from]
+		contentType, body := encode(parts)
+		r := do(t, "POST", url+"$batch", body, "Content-Type", contentType, "Accept", tt.accept, "Prefer", "odata.continue-on-error")
+		decode := readMultipartAnswer
+		if r.header.Get("Content-Type") == "application/json" {
+			decode = readJSONAnswer
+		}
+		wantText(t, tt.from+" to "+tt.accept, fmt.Sprint(decode(t, r)), tt.want)
 	}
 }
 

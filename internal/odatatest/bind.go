@@ -3,6 +3,7 @@ package odatatest
 import (
 	"encoding/json"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/kedge-sync/kedge"
@@ -110,4 +111,25 @@ func (s *Service) follows(rq *request, t *table, link string) (*resource, string
 		return nil, "The key in the URL is malformed."
 	}
 	return res, ""
+}
+
+// linked refuses dependent properties that were sent and lead nowhere, if the
+// service looks at that (Protocol 4.01, 11.4.3).
+func (s *Service) linked(t *table, in *input, values []kedge.Value) error {
+	if !s.opts.Referential {
+		return nil
+	}
+	for n := range t.navs {
+		nav := &t.navs[n]
+		want := pick(values, nav.from)
+		sent := slices.ContainsFunc(nav.from, func(i int) bool { _, ok := in.values[i]; return ok })
+		if !sent || slices.ContainsFunc(want, kedge.Value.IsEmpty) {
+			continue
+		}
+		if r, _ := s.lookUp(s.table(nav.target), nav.to, want); r == nil {
+			in.astray = true
+			in.problem(t.props[nav.from[0]].Name, "The entity that is linked to does not exist.")
+		}
+	}
+	return in.err()
 }

@@ -15,6 +15,7 @@ import (
 // fresh returns the values of a new row. given are values that the URL has.
 func (s *Service) fresh(t *table, in *input, given map[int]kedge.Value) ([]kedge.Value, error) {
 	values := make([]kedge.Value, len(t.props))
+	var made []int
 	for i := range t.props {
 		p := &t.props[i]
 		v, ok := given[i]
@@ -22,7 +23,7 @@ func (s *Service) fresh(t *table, in *input, given map[int]kedge.Value) ([]kedge
 			v, ok = in.values[i]
 		}
 		if !ok && slices.Contains(t.key, i) && (p.Computed || p.edm == "Edm.Guid") {
-			v, ok = s.newKey(t, i), true
+			made, ok = append(made, i), true
 		}
 		if !ok {
 			v, ok = p.initial()
@@ -32,7 +33,13 @@ func (s *Service) fresh(t *table, in *input, given map[int]kedge.Value) ([]kedge
 		}
 		values[i] = v
 	}
-	return values, in.err()
+	if err := in.err(); err != nil {
+		return nil, err
+	}
+	for _, i := range made { // last, so that a bad request uses none up
+		values[i] = s.newKey(t, i)
+	}
+	return values, nil
 }
 
 // initial returns the value of a property that was not sent with a new row.

@@ -100,6 +100,9 @@ func (f *Failure) apply(s *Service, a *answer) (*answer, int) {
 // dispatch answers a request that is let in.
 func (s *Service) dispatch(rq *request) (a *answer, rows bool, err error) {
 	route := s.route
+	if i := rq.isolation(); i != "" && (i != "snapshot" || !writes(rq.Method)) {
+		return nil, false, fail(http.StatusPreconditionFailed, "PreconditionFailed", "The only isolation is snapshot, of a write or a batch.")
+	}
 	if s.isBatch(rq) {
 		route = func(rq *request) (*answer, bool, error) {
 			a, err := s.batch(rq)

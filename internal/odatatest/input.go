@@ -24,7 +24,8 @@ type input struct {
 	exact    bool // numbers of 64 bits and decimals are strings (JSON Format 4.01, 3.2)
 	values   map[int]kedge.Value
 	problems []problem
-	astray   bool // a link leads to an entity that does not exist
+	astray   bool   // a link leads to an entity that does not exist
+	tag      string // control information etag
 }
 
 // A problem is what is wrong with a part of the body.
@@ -124,7 +125,11 @@ func (in *input) take(prefix string, members []jsonMember) {
 		switch {
 		case annotated && prefix == "" && (note == "odata.bind" || note == "bind"):
 			in.bind(name, m.name, m.raw)
-		case annotated: // control information and annotations mean nothing here
+		case prefix == "" && (m.name == "@etag" || m.name == "@odata.etag"):
+			if err := json.Unmarshal(m.raw, &in.tag); err != nil {
+				in.problem(m.name, "The value is not an entity tag.")
+			}
+		case annotated: // other control information and annotations mean nothing here
 		case isProperty:
 			in.property(i, m.raw)
 		case in.t.hasComplex(path):

@@ -58,6 +58,7 @@ type Options struct {
 
 	NoUpsert    bool // a PATCH or PUT of an entity that does not exist is 404
 	NeedIfMatch bool // a PATCH, PUT or DELETE without If-Match is 428
+	Referential bool // a lookup that leads nowhere is 400
 	Repeatable  bool // Repeatable Requests are supported, and announced
 
 	// Batch is the format that $batch has: multipart, json or none. Defaults to

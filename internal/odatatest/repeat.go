@@ -1,7 +1,9 @@
 package odatatest
 
 import (
+	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/kedge-sync/kedge"
@@ -19,51 +21,48 @@ type repeats struct {
 
 // A repeat is a request that was carried out.
 type repeat struct {
-	method, url, sent string
-	answer            answer
-	key               kedge.Key
+	request string // method, URL, time and body
+	answer  *answer
+	key     kedge.Key
 }
 
 // once carries out a change unless it was carried out before; then it returns
-// the answer of the first time.
+// the answer of the first time. What has failed may come again.
 func (r *repeats) once(c *change, now time.Time, apply func() (*answer, error)) (a *answer, replayed bool, err error) {
 	h := c.rq.Header
-	id, sent := h.Get("Repeatability-Request-ID"), h.Get("Repeatability-First-Sent")
+	id, sent := strings.ToLower(h.Get("Repeatability-Request-ID")), h.Get("Repeatability-First-Sent")
 	if r == nil || id == "" && sent == "" {
 		a, err = apply()
 		return a, false, err
 	}
 	first, err := http.ParseTime(sent)
 	if err != nil || id == "" {
-		return nil, false, badRequest("Repeatability-Request-ID and Repeatability-First-Sent go together.")
+		return nil, false, rejected(badRequest("Repeatability-Request-ID and Repeatability-First-Sent go together, and the latter is an HTTP date."))
 	}
-	id += "\n" + h.Get("Repeatability-Client-ID")
-	this := repeat{method: c.rq.Method, url: c.rq.URL.RequestURI(), sent: sent}
+	this := strings.Join([]string{c.rq.Method, c.rq.URL.RequestURI(), sent, string(c.rq.body)}, "\n")
 	if old := r.done[id]; old != nil {
-		if this.method != old.method || this.url != old.url || this.sent != old.sent {
-			return nil, false, rejected("The request is not the one that had this id before.")
+		if old.request != this {
+			return nil, false, rejected(badRequest("The request is not the one that had this id before."))
 		}
 		c.key = old.key
 		return old.answer.clone(), true, nil
 	}
 	if now.Sub(first) > repeatableFor {
-		return nil, false, rejected("The request was first sent too long ago to know whether it was carried out.")
+		return nil, false, rejected(fail(http.StatusPreconditionFailed, "PreconditionFailed", "The request was first sent too long ago to know whether it was carried out."))
 	}
 	if a, err = apply(); err != nil {
+		if f, ok := errors.AsType[*failure](err); ok {
+			err = f.with("Repeatability-Result", "accepted")
+		}
 		return nil, false, err
 	}
 	a.header.Set("Repeatability-Result", "accepted")
-	this.answer, this.key = *a.clone(), c.key
-	r.done[id] = &this
+	r.done[id] = &repeat{this, a.clone(), c.key}
 	r.order = append(r.order, id)
 	return a, false, nil
 }
 
-func rejected(message string) error {
-	f := fail(http.StatusPreconditionFailed, "RepeatabilityRejected", "%s", message)
-	f.header = http.Header{"Repeatability-Result": {"rejected"}}
-	return f
-}
+func rejected(f *failure) error { return f.with("Repeatability-Result", "rejected") }
 
 // count returns how many requests are remembered.
 func (r *repeats) count() int {

@@ -206,3 +206,11 @@ func (rq *request) readBody() (err error) {
 	}
 	return nil
 }
+
+// isolation returns the isolation that is asked for (Protocol 4.01, 8.2.6).
+func (rq *request) isolation() string {
+	if i := rq.Header.Get("Isolation"); i != "" {
+		return i
+	}
+	return rq.Header.Get("OData-Isolation")
+}

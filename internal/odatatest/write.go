@@ -119,6 +119,9 @@ func (s *Service) insert(c *change, given map[int]kedge.Value) (*answer, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := s.linked(c.t, in, values); err != nil {
+		return nil, err
+	}
 	keys := pick(values, c.t.key)
 	c.key = kedge.NewKey(keys...)
 	if err := s.unique(c.t, nil, values); err != nil {
@@ -128,12 +131,15 @@ func (s *Service) insert(c *change, given map[int]kedge.Value) (*answer, error) 
 	return s.stored(c, s.store(c.t, keys, values)), nil
 }
 
-// update changes a row (Protocol 4.01, 11.4.3): PATCH what is sent, PUT all.
-// Keys and immutable properties stay as they are, whatever is sent.
+// update changes a row (Protocol 4.01, 11.4.3): PATCH what is sent, PUT all but
+// links. Keys and immutable properties stay as they are, whatever is sent.
 func (s *Service) update(c *change) (*answer, error) {
 	in, err := s.readInput(c.rq, c.t)
 	if err != nil {
 		return nil, err
+	}
+	if in.tag != "" && c.rq.Header.Get("OData-Version") == V401 && !s.matches(in.tag, c.row) {
+		return nil, changedSince() // Protocol 4.01, 11.4.3; 4.0 passes over it
 	}
 	values := slices.Clone(c.old)
 	for i := range c.t.props {
@@ -144,13 +150,16 @@ func (s *Service) update(c *change) (*answer, error) {
 		case fixed:
 		case ok:
 			values[i] = v
-		case c.rq.Method == http.MethodPut && !p.Computed && !p.ReadOnly:
+		case c.rq.Method == http.MethodPut && !p.Computed && !p.ReadOnly && len(p.Lookup) == 0:
 			if values[i], ok = p.initial(); !ok {
 				in.problem(p.Name, "The property is required.")
 			}
 		}
 	}
 	if err := in.err(); err != nil {
+		return nil, err
+	}
+	if err := s.linked(c.t, in, values); err != nil {
 		return nil, err
 	}
 	if err := s.unique(c.t, c.row, values); err != nil {
@@ -179,6 +188,16 @@ func (s *Service) store(t *table, keys, values []kedge.Value) *row {
 	return t.rows[at]
 }
 
+// shows reports whether a write whose request has no preference is answered
+// with the row: if a part of it is asked for (Protocol 4.01, 11.4.1.5), as
+// 4.01 recommends it, and if it is new; not by Dataverse.
+func (s *Service) shows(c *change) bool {
+	if !c.q.sel.all || len(c.q.expand) > 0 {
+		return true
+	}
+	return s.opts.Flavor != Dataverse && (c.created || c.rq.version == V401)
+}
+
 // stored answers a write that was done (Protocol 4.01, 11.4.2 and 8.2.8.7).
 func (s *Service) stored(c *change, r *row) *answer {
 	rq := c.rq
@@ -190,7 +209,7 @@ func (s *Service) stored(c *change, r *row) *answer {
 	if c.created {
 		h.Set("Location", url)
 	}
-	minimal := rq.returns == "minimal" || rq.returns == "" && (!c.created || s.opts.Flavor == Dataverse)
+	minimal := rq.returns == "minimal" || rq.returns == "" && !s.shows(c)
 	if rq.returns != "" {
 		h.Set("Preference-Applied", "return="+rq.returns)
 	}

@@ -226,13 +226,26 @@ func TestRepeatable(t *testing.T) {
 	}
 	wantStatus(t, "what failed", post(`{"n":"1"}`, "r2", sent), 400)
 	wantStatus(t, "what failed, right", post(`{"id":"y"}`, "r2", sent), 201)
-	wantStatus(t, "no time", post(`{"id":"z"}`, "r3", ""), 400)
-	wantStatus(t, "no time", post(`{"id":"z"}`, "r3", "yesterday"), 400)
-	r := post(`{"id":"z"}`, "r1", c.Now().Add(time.Second).Format(http.TimeFormat))
-	wantStatus(t, "the same id for another request", r, 412)
-	wantText(t, "result", r.header.Get("Repeatability-Result"), "rejected")
+	other := c.Now().Add(time.Second).Format(http.TimeFormat)
 	c.Add(25 * time.Hour)
-	wantStatus(t, "first sent too long ago", post(`{"id":"z"}`, "r4", sent), 412)
+	for _, tt := range []struct {
+		name, body, id, sent string
+		status               int
+		result               string
+	}{
+		{"no time", `{"id":"z"}`, "r3", "", 400, "rejected"},
+		{"no date", `{"id":"z"}`, "r3", "yesterday", 400, "rejected"},
+		{"no id", `{"id":"z"}`, "", sent, 400, "rejected"},
+		{"the id with another time", `{"id":"x"}`, "r1", other, 400, "rejected"},
+		{"the id with another body", `{"id":"z"}`, "r1", sent, 400, "rejected"},
+		{"first sent too long ago", `{"id":"z"}`, "r4", sent, 412, "rejected"},
+		{"a failure", `{"id":"a"}`, "r5", c.Now().Format(http.TimeFormat), 409, "accepted"},
+		{"the id in capitals", `{"id":"x"}`, "R1", sent, 201, "accepted"},
+	} {
+		r := post(tt.body, tt.id, tt.sent)
+		wantStatus(t, tt.name, r, tt.status)
+		wantText(t, tt.name, r.header.Get("Repeatability-Result"), tt.result)
+	}
 	wantStatus(t, "known still", post(`{"id":"x"}`, "r1", sent), 201)
 	if raw := get(t, url+"$metadata").raw; !strings.Contains(raw, `<Annotation Term="Org.OData.Repeatability.V1.Supported" Bool="true"/>`) {
 		t.Error("the metadata does not announce it")

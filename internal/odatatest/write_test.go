@@ -143,7 +143,18 @@ func TestWriteSteps(t *testing.T) {
 		{"PATCH with a stale tag and a bad body", Options{}, "PATCH", "things('a')", `{"n":true}`, []string{"If-Match", `W/"stale"`}, 412, "a", a},
 		{"PATCH that needs If-Match", Options{NeedIfMatch: true}, "PATCH", "things('a')", `{"n":"5"}`, nil, 428, "a", a},
 		{"PATCH of what is not there with *", Options{}, "PATCH", "things('x')", `{"n":"5"}`, []string{"If-Match", "*"}, 404, "x", gone},
-		{"PATCH of what is not there with a tag", Options{}, "PATCH", "things('x')", `{"n":"5"}`, []string{"If-Match", "TAG"}, 404, "x", gone},
+		{"PATCH of what is not there with a tag", Options{}, "PATCH", "things('x')", `{"n":"5"}`, []string{"If-Match", "TAG"}, 412, "x", gone},
+		{"PATCH of what is not there with a tag, no upsert", Options{NoUpsert: true}, "PATCH", "things('x')", `{"n":"5"}`, []string{"If-Match", "TAG"}, 404, "x", gone},
+		{"PATCH with the tag, as if it were strong", Options{}, "PATCH", "things('a')", `{"n":"5"}`, []string{"If-Match", "STRONG"}, 204, "a", "5|thing a|code a||v4"},
+		{"PATCH of 4.01", Options{Version: V401}, "PATCH", "things('a')", `{"n":"5"}`, nil, 200, "a", "5|thing a|code a||v4"},
+		{"PATCH, a part is asked for", Options{}, "PATCH", "things('a')?$select=n", `{"n":"5"}`, nil, 200, "a", "5|thing a|code a||v4"},
+		{"PATCH, a part is asked for, minimal", Options{}, "PATCH", "things('a')?$select=n", `{"n":"5"}`, []string{"Prefer", "return=minimal"}, 204, "a", "5|thing a|code a||v4"},
+		{"a stale tag in the body", Options{Version: V401}, "PATCH", "things('a')", `{"@etag":"W/\"x\"","n":"5"}`, []string{"OData-Version", "4.01"}, 412, "a", a},
+		{"the tag in the body", Options{Version: V401}, "PATCH", "things('a')", `{"@etag":"*","n":"5"}`, []string{"OData-Version", "4.01"}, 200, "a", "5|thing a|code a||v4"},
+		{"isolation", Options{}, "PATCH", "things('a')", `{"n":"5"}`, []string{"Isolation", "snapshot"}, 204, "a", "5|thing a|code a||v4"},
+		{"a lookup that leads nowhere", Options{}, "PATCH", "things('a')", `{"owner":"x"}`, nil, 204, "a", "1|thing a|code a|x|v4"},
+		{"a lookup that leads nowhere, looked at", Options{Referential: true}, "PATCH", "things('a')", `{"owner":"x"}`, nil, 400, "a", a},
+		{"a lookup that leads somewhere, looked at", Options{Referential: true}, "PATCH", "things('a')", `{"owner":"b"}`, nil, 204, "a", "1|thing a|code a|b|v4"},
 		{"upsert", Options{}, "PATCH", "things('x')", `{"n":"5"}`, nil, 201, "x", "5||||v4"},
 		{"upsert, minimal", Options{}, "PATCH", "things('x')", `{"n":"5"}`, []string{"Prefer", "return=minimal"}, 204, "x", "5||||v4"},
 		{"upsert that needs If-Match", Options{NeedIfMatch: true}, "PATCH", "things('x')", `{"n":"5"}`, nil, 201, "x", "5||||v4"},
@@ -171,7 +182,7 @@ func TestWriteSteps(t *testing.T) {
 		{"bind with slash", Options{}, "PATCH", "things('a')", `{"ownerThing@odata.bind":"/things('b')"}`, nil, 204, "a", "1|thing a|code a|b|v4"},
 		{"bind with the whole URL", Options{}, "PATCH", "things('a')", `{"ownerThing@odata.bind":"URLthings('b')"}`, nil, 204, "a", "1|thing a|code a|b|v4"},
 		{"bind by alternate key", Options{}, "PATCH", "things('a')", `{"ownerThing@odata.bind":"things(code='code%20c')"}`, nil, 204, "a", "1|thing a|code a|c|v4"},
-		{"bind of 4.01", Options{Version: V401}, "PATCH", "things('a')", `{"ownerThing":{"@id":"things('b')"}}`, nil, 204, "a", "1|thing a|code a|b|v4"},
+		{"bind of 4.01", Options{Version: V401}, "PATCH", "things('a')", `{"ownerThing":{"@id":"things('b')"}}`, nil, 200, "a", "1|thing a|code a|b|v4"},
 		{"the dependent property", Options{}, "PATCH", "things('a')", `{"owner":"c"}`, nil, 204, "a", "1|thing a|code a|c|v4"},
 		{"bind to nothing", Options{}, "PATCH", "things('a')", `{"ownerThing@odata.bind":"things('x')"}`, nil, 400, "a", a},
 		{"bind to another host", Options{}, "PATCH", "things('a')", `{"ownerThing@odata.bind":"https://elsewhere.example/things('b')"}`, nil, 400, "a", a},
@@ -186,7 +197,7 @@ func TestWriteSteps(t *testing.T) {
 			s, url := newThings(t, 3, tt.o)
 			tag := get(t, url+"things('a')").header.Get("ETag")
 			for i := range tt.headers {
-				tt.headers[i] = strings.ReplaceAll(tt.headers[i], "TAG", tag)
+				tt.headers[i] = strings.NewReplacer("TAG", tag, "STRONG", strings.TrimPrefix(tag, "W/")).Replace(tt.headers[i])
 			}
 			r := send(t, tt.method, url+tt.path, strings.ReplaceAll(tt.body, "URL", url), tt.headers...)
 			wantStatus(t, tt.method, r, tt.status)
@@ -299,4 +310,41 @@ func TestErrorDetails(t *testing.T) {
 	wantText(t, "error", fmt.Sprint(code, target, details), "BadRequestn[n name]")
 	_, target, details = errorOf(t, send(t, "POST", url+"things", `{"id":null}`))
 	wantText(t, "one problem", fmt.Sprint(target, details), "id[]")
+}
+
+// What a client can set once or never: keys, immutable and computed
+// properties. A PUT keeps links too (Protocol 4.01, 11.4.3).
+func TestFixedProperties(t *testing.T) {
+	e := kedge.Entity{Name: "things", Key: []string{"id"}, Fields: []kedge.Field{
+		{Name: "id", Type: kedge.TypeInt, Computed: true}, {Name: "born", Type: kedge.TypeString, Immutable: true, Nullable: true},
+		{Name: "total", Type: kedge.TypeInt, Computed: true, Nullable: true}, {Name: "open", Type: kedge.TypeBool},
+		{Name: "must", Type: kedge.TypeString},
+		{Name: "parent", Type: kedge.TypeInt, Nullable: true, Lookup: []kedge.LookupTarget{{Entity: "things", Field: "id"}}},
+	}}
+	s := New(Options{Entities: []kedge.Entity{e}})
+	url := s.Start(t)
+	for _, tt := range []struct {
+		method, path, body string
+		status             int
+		row                string
+	}{
+		{"POST", "things", `{"must":null}`, 400, ""},
+		{"POST", "things", `{"born":"A"}`, 400, ""},
+		{"POST", "things", `{"id":"7","born":"A","total":"5","must":"m"}`, 201, "1 A  false m "},
+		{"PATCH", "things(1)", `{"id":"7","born":"B","total":"5","open":true,"parent":"1"}`, 204, "1 A  true m 1"},
+		{"PATCH", "things(1)", `{"must":null}`, 400, "1 A  true m 1"},
+		{"PUT", "things(1)", `{"must":"n"}`, 204, "1 A  false n 1"},
+		{"PUT", "things(1)", `{"open":true}`, 400, "1 A  false n 1"},
+		{"PATCH", "things(9)", `{"must":"m"}`, 404, "1 A  false n 1"},
+	} {
+		r := send(t, tt.method, url+tt.path, tt.body)
+		wantStatus(t, tt.method+" "+tt.body, r, tt.status)
+		got := ""
+		for _, r := range s.Records("things") {
+			for _, name := range e.Fields {
+				got += r.Get(name.Name).Text() + " "
+			}
+		}
+		wantText(t, tt.method+" "+tt.body, strings.TrimSuffix(got, " "), tt.row)
+	}
 }

@@ -81,7 +81,7 @@ func (a *app) demoODataCommand() *cobra.Command {
 	var listen, flavor string
 	c := &cobra.Command{
 		Use: "odata", Short: "Serve the sample OData service until Ctrl-C", Args: cobra.NoArgs,
-		Long:    "Serves customers and contacts by OData v4, with delta links, and can misbehave like real services do.\n\nQuirks:\n" + nameList(odatatest.Quirks()) + "\nFaults:\n" + nameList(odatatest.FaultNames()),
+		Long:    "Serves customers and contacts by OData v4, with delta links and $batch, for reading and writing, and can misbehave like real services do.\n\nQuirks:\n" + nameList(odatatest.Quirks()) + "\nFaults:\n" + nameList(odatatest.FaultNames()),
 		Example: examples("kedge demo odata", "kedge demo odata --rows 100000 --quirk offset-tokens --fault 500=0.1"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Flavor = odatatest.Flavor(flavor)
@@ -104,6 +104,11 @@ func (a *app) demoODataCommand() *cobra.Command {
 	c.Flags().StringArrayVar(&o.Faults, "fault", nil, "fail in this way, NAME=VALUE; may be repeated")
 	c.Flags().StringVar(&flavor, "flavor", "generic", "generic, businesscentral or dataverse")
 	c.Flags().StringVar(&o.Version, "odata-version", odatatest.V40, "highest protocol version: 4.0 or 4.01")
+	c.Flags().StringVar(&o.Batch, "batch", "", "format of $batch: multipart, json or none (default both)")
+	c.Flags().BoolVar(&o.NoUpsert, "no-upsert", false, "a PATCH of what does not exist is 404")
+	c.Flags().BoolVar(&o.NeedIfMatch, "need-if-match", false, "a PATCH or DELETE without If-Match is 428")
+	c.Flags().BoolVar(&o.Referential, "referential", false, "a lookup that leads nowhere is 400")
+	c.Flags().BoolVar(&o.Repeatable, "repeatable", false, "support Repeatable Requests")
 	c.Flags().StringVar(&o.Auth.Kind, "auth", "", "sign-in that is asked for: basic, bearer, api_key or oauth2 (/oauth/token, /oauth/devicecode)")
 	c.Flags().StringVar(&o.Auth.Username, "user", "", "user of basic")
 	c.Flags().StringVar(&o.Auth.Password, "password", "", "password of basic")
