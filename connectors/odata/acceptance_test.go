@@ -447,10 +447,10 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"metadata": "OData 4.0", "auth": "none", "paging": "keyset", "tracking": "watermark on RowVersion", "filter": "pushed", "etag": "sent with rows", "batch": "not used"}
+	want := map[string]string{"metadata": "OData 4.0", "auth": "none", "paging": "keyset", "tracking": "watermark on RowVersion", "filter": "pushed", "etag": "sent with rows", "batch": "json"}
 	for _, p := range proofs {
-		if !p.OK || want[p.Name] != p.Result {
-			t.Errorf("%s: %v %q (%s), want %q", p.Name, p.OK, p.Result, p.Reason, want[p.Name])
+		if !p.OK || want[p.Name] != p.Result || p.Reason == "" {
+			t.Errorf("%s: %v %q (%s), want %q with a reason", p.Name, p.OK, p.Result, p.Reason, want[p.Name])
 		}
 		delete(want, p.Name)
 	}

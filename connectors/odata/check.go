@@ -64,7 +64,7 @@ func (d *Driver) Check(ctx context.Context, name string) ([]connectors.Proof, er
 	if len(page.Records) == 0 {
 		etag.Reason = "no row to see it on"
 	} else if v := page.Records[0].Version; v != "" && v != page.Last.Version {
-		etag = connectors.Proof{Name: "etag", OK: true, Result: "sent with rows"}
+		etag = connectors.Proof{Name: "etag", OK: true, Result: "sent with rows", Reason: "a write can tell whether somebody else has changed the row"}
 	}
 	batch, err := r.checkBatch(ctx)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 )
 
 // maxRequests is the most requests that are remembered; older ones are forgotten.
@@ -12,27 +13,37 @@ const maxRequests = 100_000
 
 // A Request is a request that the service has got.
 type Request struct {
-	Method string `json:"method"`
-	Path   string `json:"path"`
-	Query  string `json:"query"` // as it was sent
-	Prefer string `json:"prefer,omitempty"`
-	Accept string `json:"accept,omitempty"`
+	At     time.Time `json:"at"`
+	Method string    `json:"method"`
+	Path   string    `json:"path"`
+	Query  string    `json:"query"` // as it was sent
+	Prefer string    `json:"prefer,omitempty"`
+	Accept string    `json:"accept,omitempty"`
+	Status int       `json:"status,omitempty"` // of the answer; 0 until there is one
 }
 
 type requestLog struct {
 	mu    sync.Mutex
-	list  []Request
+	list  []*Request
 	calls int
 }
 
-func (l *requestLog) add(r *http.Request) {
+func (l *requestLog) add(r *http.Request, at time.Time) *Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.list) == maxRequests {
 		l.list = append(l.list[:0], l.list[maxRequests/2:]...)
 	}
-	l.list = append(l.list, Request{r.Method, r.URL.EscapedPath(), r.URL.RawQuery,
-		strings.Join(r.Header.Values("Prefer"), ", "), strings.Join(r.Header.Values("Accept"), ", ")})
+	got := &Request{At: at, Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
+		Prefer: strings.Join(r.Header.Values("Prefer"), ", "), Accept: strings.Join(r.Header.Values("Accept"), ", ")}
+	l.list = append(l.list, got)
+	return got
+}
+
+func (l *requestLog) answered(r *Request, status int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.Status = status
 }
 
 func (l *requestLog) countRows() {
@@ -45,7 +56,11 @@ func (l *requestLog) countRows() {
 func (s *Service) Requests() []Request {
 	s.requests.mu.Lock()
 	defer s.requests.mu.Unlock()
-	return append([]Request(nil), s.requests.list...)
+	var list []Request
+	for _, r := range s.requests.list {
+		list = append(list, *r)
+	}
+	return list
 }
 
 // ForgetRequests empties the list of requests.

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kedge-sync/kedge"
 )
@@ -55,7 +56,7 @@ func TestControl(t *testing.T) {
 	if err := json.Unmarshal([]byte(send("GET", "requests", "", 200)), &requests); err != nil {
 		t.Fatal(err)
 	}
-	if want := []Request{{"GET", "/things", "$top=1", "odata.maxpagesize=1", "application/json"}}; !reflect.DeepEqual(requests, want) {
+	if want := []Request{{newClock().Now(), "GET", "/things", "$top=1", "odata.maxpagesize=1", "application/json", 200}}; !reflect.DeepEqual(requests, want) {
 		t.Errorf("requests: got %v, want %v", requests, want)
 	}
 	do(t, "PATCH", url+"things('a')", `{"n":5}`, "Content-Type", "application/json", "Authorization", "Bearer secret")
@@ -128,12 +129,12 @@ func TestRequestLimit(t *testing.T) {
 	var l requestLog
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	for range maxRequests {
-		l.add(r)
+		l.add(r, time.Time{})
 	}
 	if len(l.list) != maxRequests {
 		t.Errorf("at the limit: %d requests, want %d", len(l.list), maxRequests)
 	}
-	if l.add(r); len(l.list) != maxRequests/2+1 {
+	if l.add(r, time.Time{}); len(l.list) != maxRequests/2+1 {
 		t.Errorf("past the limit: %d requests, want %d", len(l.list), maxRequests/2+1)
 	}
 }

@@ -11,12 +11,14 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		s.control(w, r)
 		return
 	}
-	s.requests.add(r)
+	asked := s.requests.add(r, s.opts.Now())
 	if d := s.faults.get("slow").Delay; d > 0 {
 		s.opts.Wait(r.Context(), d)
 	}
 	if strings.HasPrefix(r.URL.Path, "/oauth/") {
-		s.auth.serve(w, r)
+		a := s.auth.answer(r)
+		s.requests.answered(asked, a.status)
+		a.send(w, -1)
 		return
 	}
 	a, rows := s.answer(r)
@@ -38,6 +40,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		a.body, cut = nil, -1
 	}
+	s.requests.answered(asked, a.status)
 	a.send(w, cut)
 }
 

@@ -87,8 +87,8 @@ func (s *signIns) decide(userCode string, yes bool) bool {
 	return false
 }
 
-// serve answers /oauth/token (RFC 6749, 3.2) and /oauth/devicecode (RFC 8628, 3.1).
-func (s *signIns) serve(w http.ResponseWriter, r *http.Request) {
+// answer answers /oauth/token (RFC 6749, 3.2) and /oauth/devicecode (RFC 8628, 3.1).
+func (s *signIns) answer(r *http.Request) *answer {
 	var a *answer
 	if r.Method != http.MethodPost || r.ParseForm() != nil {
 		a = grantError("invalid_request")
@@ -101,7 +101,7 @@ func (s *signIns) serve(w http.ResponseWriter, r *http.Request) {
 		a = s.grant(r.PostForm)
 	}
 	a.header.Set("Cache-Control", "no-store")
-	a.send(w, -1)
+	return a
 }
 
 // client reports whether the client's credentials are right: in the
