@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/kedge-sync/kedge"
@@ -21,6 +22,8 @@ type entity struct {
 	columns map[string]wire.Column // by field
 	key     []wire.Column
 	version *wire.Column // grows with every change; nil if there is none
+
+	lastPlan, lastDelta atomic.Pointer[wire.Plan]
 
 	serverKey bool            // the service makes the key
 	made      []string        // fields that the service makes

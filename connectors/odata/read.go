@@ -126,8 +126,24 @@ func (d *Driver) newRead(ctx context.Context, req connectors.ReadRequest) (*read
 	return r, nil
 }
 
-// plan compiles the fields of a request.
+// plan returns the plan of a request for fields. All pages of a read have the
+// same one, so the last one is kept.
 func (e *entity) plan(fields []string, delta bool) (*wire.Plan, error) {
+	last := &e.lastPlan
+	if delta {
+		last = &e.lastDelta
+	}
+	if p := last.Load(); p != nil && slices.Equal(p.Fields().Names(), fields) {
+		return p, nil
+	}
+	p, err := e.newPlan(fields, delta)
+	if err == nil {
+		last.Store(p)
+	}
+	return p, err
+}
+
+func (e *entity) newPlan(fields []string, delta bool) (*wire.Plan, error) {
 	spec := wire.Spec{Set: e.info.Name, Key: e.key, Version: e.version, Delta: delta}
 	for _, name := range fields {
 		c, ok := e.columns[name]
