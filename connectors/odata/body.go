@@ -35,6 +35,8 @@ func (w *writer) members(c *kedge.Change, insert bool) ([]member, error) {
 			return nil, fmt.Errorf("there is no field %q", name)
 		case v.IsMissing() || f.Computed || f.ReadOnly || !insert && (isKey || f.Immutable):
 			continue
+		case insert && slices.Contains(w.e.set.Hints.NotInsertable, name):
+			continue
 		}
 		if err := w.addField(&root, f, v, insert); err != nil {
 			return nil, fmt.Errorf("field %s: %w", name, err)

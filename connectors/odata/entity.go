@@ -65,8 +65,26 @@ func (d *Driver) newEntity(model *csdl.Model, set *csdl.Set) (*entity, error) {
 	e.info.PageMax = e.opts.PageSize
 	e.info.Filter = set.Hints.Filterable.Or(true)
 	e.findBinds(model)
+	if err := e.checkAlternateKey(d); err != nil {
+		return nil, err
+	}
 	e.findMade()
 	return e, e.findVersion(d)
+}
+
+// checkAlternateKey refuses an alternate key of fields that there are not. One
+// that is given for all entities is for those that have its fields.
+func (e *entity) checkAlternateKey(d *Driver) error {
+	for _, name := range e.opts.AlternateKey {
+		if e.info.Field(name) != nil {
+			continue
+		}
+		if d.cfg.Entities[e.info.Name].AlternateKey != nil {
+			return configError(d.env, fmt.Errorf("entities.%s.alternateKey: there is no field %q", e.info.Name, name))
+		}
+		e.opts.AlternateKey = nil
+	}
+	return nil
 }
 
 // findMade settles what the service makes itself, and with that how records can
@@ -79,7 +97,8 @@ func (e *entity) findMade() {
 			e.serverKey = e.serverKey || isKey
 		}
 	}
-	e.info.Upsert = e.opts.Upsert != off && e.info.Insert && e.info.Update
+	findable := !e.serverKey || len(e.opts.AlternateKey)+len(e.info.AlternateKeys) > 0
+	e.info.Upsert = e.opts.Upsert != off && e.info.Insert && e.info.Update && findable
 	e.info.WriteBatch = e.opts.BatchSize
 }
 

@@ -3,6 +3,7 @@ package odata
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,7 +90,7 @@ func (t *task) created(a *reply) {
 	}
 	for _, name := range []string{"OData-EntityId", "Location"} {
 		if id := a.header.Get(name); result.Key == "" && id != "" {
-			result.Key, _ = wire.ParseID(id, w.e.info.Name, w.e.key)
+			result.Key = w.e.keyIn(id)
 		}
 	}
 	if result.Key == "" {
@@ -111,6 +112,20 @@ func (t *task) created(a *reply) {
 		t.readRow(a.body, &result)
 		t.finish(result)
 	}, t.ended)
+}
+
+// keyIn returns the key in a link to a record of e, or "". Its host does not
+// matter, but its set does: the key of another set would be a wrong one.
+func (e *entity) keyIn(link string) kedge.Key {
+	path, _, _ := strings.Cut(link, "?")
+	for segment := range strings.SplitSeq(path, "/") {
+		name, _, _ := strings.Cut(segment, "(")
+		if plain, err := url.PathUnescape(name); err == nil && plain == e.info.Name {
+			key, _ := wire.ParseID(path, e.info.Name, e.key)
+			return key
+		}
+	}
+	return ""
 }
 
 // readRow takes key, version and the values that the service made out of the

@@ -238,6 +238,11 @@ func (w *writer) batchFailed(tasks []*task, a *reply) {
 	if a.status != 0 {
 		fault := w.fault(whole, a)
 		fault.Err = &explained{text: "the batch was refused as a whole", err: fault.Err}
+		if a.status == http.StatusBadRequest && !tasks[0].atomic {
+			// Too many requests for this service, or one that it cannot even parse:
+			// smaller batches get through, or find it.
+			fault.Kind = kedge.TooLarge
+		}
 		err = fault
 	}
 	if kedge.KindOf(err) == kedge.OutcomeUnknown {
