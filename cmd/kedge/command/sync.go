@@ -111,6 +111,7 @@ func (a *app) runAll(cmd *cobra.Command, names []string, req syncer.Request) err
 	for _, name := range names {
 		if len(results) > 0 && cmd.Context().Err() != nil {
 			fmt.Fprintf(cmd.ErrOrStderr(), "kedge: %s: not begun\n", name)
+			results = append(results, syncer.Result{Integration: name, Op: req.Op, State: syncer.Cancelled})
 			continue
 		}
 		req.Integration = name
