@@ -62,14 +62,21 @@ func (p *EntityPlan) LocalHash(src *kedge.Record) uint64 {
 		case v.Type() == kedge.TypeString && c.fold:
 			c.hashFolded(&d, buf[:0], c.text(v.Str()))
 		case v.Type() == kedge.TypeString && c.trim:
-			hashText(&d, buf[:0], kedge.TypeString, c.text(v.Str()))
+			writeText(&d, buf[:0], v.Type(), c.text(v.Str()))
 		case c.round && isNumeric(v.Type()):
 			d.Write(c.appendRounded(buf[:0], v))
+		case isText(v.Type()):
+			writeText(&d, buf[:0], v.Type(), v.Str())
 		default:
-			hashValue(&d, buf[:0], v)
+			d.Write(appendHashed(buf[:0], v))
 		}
 	}
 	return d.Sum64()
+}
+
+func writeText(d *xxhash.Digest, b []byte, typ kedge.Type, s string) {
+	d.Write(appendHead(b, typ, len(s)))
+	d.WriteString(s)
 }
 
 // hashFolded adds a text that all texts share which differ only in case.

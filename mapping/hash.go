@@ -13,33 +13,50 @@ import (
 func (p *EntityPlan) Hash(src *kedge.Record) uint64 {
 	var d xxhash.Digest
 	d.Reset()
-	var buf [128]byte
+	var memory [1 << 10]byte
+	b := memory[:0]
 	for _, i := range p.hashed {
-		hashValue(&d, buf[:0], src.Values[i])
+		v := src.Values[i]
+		if n := len(v.Str()); n > len(memory)-len(b)-headSize {
+			d.Write(b)
+			b = b[:0]
+			if n > len(memory)-headSize && isText(v.Type()) {
+				d.Write(appendHead(b, v.Type(), n))
+				d.WriteString(v.Str())
+				continue
+			}
+		}
+		b = appendHashed(b, v)
 	}
+	d.Write(b)
 	return d.Sum64()
 }
 
-// hashValue adds v to d, with b as memory.
-func hashValue(d *xxhash.Digest, b []byte, v kedge.Value) {
+// headSize is the most that a value takes beside its text.
+const headSize = 64
+
+func isText(t kedge.Type) bool {
+	return t == kedge.TypeString || t == kedge.TypeBytes || t == kedge.TypeJSON
+}
+
+// appendHashed appends what is hashed of v: its canonical form, times cut.
+func appendHashed(b []byte, v kedge.Value) []byte {
 	switch v.Type() {
 	case kedge.TypeString, kedge.TypeBytes, kedge.TypeJSON:
-		hashText(d, b, v.Type(), v.Str())
+		return append(appendHead(b, v.Type(), len(v.Str())), v.Str()...)
 	case kedge.TypeDecimal:
-		d.Write(appendDecimal(b, v.Str()))
+		return appendDecimal(b, v.Str())
 	case kedge.TypeTime:
-		d.Write(cutTime(v).AppendCanonical(b))
+		return cutTime(v).AppendCanonical(b)
 	default:
-		d.Write(v.AppendCanonical(b))
+		return v.AppendCanonical(b)
 	}
 }
 
-// hashText adds a text as [kedge.Value.AppendCanonical] writes it, without
-// copying it.
-func hashText(d *xxhash.Digest, b []byte, typ kedge.Type, s string) {
-	b = strconv.AppendInt(append(b, byte('A'+typ)), int64(len(s)), 36)
-	d.Write(append(b, ':'))
-	d.WriteString(s)
+// appendHead appends what [kedge.Value.AppendCanonical] writes before a text.
+func appendHead(b []byte, typ kedge.Type, size int) []byte {
+	b = strconv.AppendInt(append(b, byte('A'+typ)), int64(size), 36)
+	return append(b, ':')
 }
 
 // appendDecimal is [kedge.Value.AppendCanonical] for a decimal without a plus

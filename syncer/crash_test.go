@@ -73,7 +73,7 @@ func crashChild(text string) int {
 		return 2
 	}
 	passed := 0
-	res, err := p.sync(context.Background(), func(point string) {
+	res, err := p.syncSoon(func(point string) {
 		if point != p.Point {
 			return
 		}
@@ -142,6 +142,17 @@ entities:
 `
 
 // sync runs the integration of a plan in this process.
+// syncSoon gives PostgreSQL a moment to notice that the process before has
+// died; far less than the time of a lease.
+func (p crashPlan) syncSoon(hook func(string)) (syncer.Result, error) {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		res, err := p.sync(context.Background(), hook)
+		if err != nil || res.State != syncer.Skipped || time.Now().After(deadline) {
+			return res, err
+		}
+	}
+}
+
 func (p crashPlan) sync(ctx context.Context, hook func(string)) (syncer.Result, error) {
 	s, err := store.Open(ctx, p.DSN, &store.Options{LeaseTTL: p.TTL})
 	if err != nil {

@@ -413,12 +413,15 @@ func (e *entity) sendMissingAck(ctx context.Context) error {
 	})
 }
 
-// compact rewrites the hash log once it is worth it, or after a full read. What
-// a full read saw is needed until its sweep is done.
+// compact rewrites the hash log once it is worth it. What a full read saw is
+// needed until its sweep is done.
 func (e *entity) compact(ctx context.Context) error {
 	waits := e.anchor.Clean || e.mode == "import" && e.interrupted
-	if waits || !(e.mode == "full" && e.log.small > 0 || e.log.grown()) {
+	switch {
+	case waits || !e.log.seen && !e.log.grown():
 		return nil
+	case !e.log.grown():
+		return e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error { return e.log.forgetSeen(ctx, tx) })
 	}
 	if err := e.log.loadAll(ctx, e.run.s.store.DB()); err != nil {
 		return err

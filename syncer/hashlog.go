@@ -78,7 +78,8 @@ type hashLog struct {
 	planning   bool  // nothing may be written, so the index keeps what was learned
 	index      hashIndex
 	next       int64 // sequence number of the next blob
-	small      int   // bytes of small blobs
+	small      int   // bytes of small put blobs
+	seen       bool  // there are seen blobs
 	compacted  int   // bytes of compacted blobs
 	ranges     []hashRange
 }
@@ -145,7 +146,7 @@ func (l *hashLog) loadCompacted(ctx context.Context, db bun.IDB) error {
 func (l *hashLog) loadSmall(ctx context.Context, db bun.IDB) error {
 	q := db.NewSelect().Model((*hashBlob)(nil)).Where("ent = ? AND first IS NULL", l.ent).Order("seq")
 	return l.scan(ctx, db, q, func(b *hashBlob) error {
-		l.small += len(b.Data)
+		l.count(b)
 		current := l.generation != 0 && b.Generation == l.generation
 		if b.Kind == "seen" {
 			return decodeSeen(b.Data, func(key uint64) {
@@ -252,13 +253,28 @@ func (l *hashLog) append(ctx context.Context, tx bun.IDB, puts, seen []byte) err
 		}
 		b.Ent, b.Seq, b.Generation = l.ent, l.next, l.generation
 		l.next++
-		l.small += len(b.Data)
+		l.count(&b)
 		blobs = append(blobs, b)
 	}
 	if len(blobs) == 0 {
 		return nil
 	}
 	_, err := tx.NewInsert().Model(&blobs).Exec(ctx)
+	return err
+}
+
+func (l *hashLog) count(b *hashBlob) {
+	if b.Kind == "seen" {
+		l.seen = true
+	} else {
+		l.small += len(b.Data)
+	}
+}
+
+// forgetSeen drops what a full read saw, once its sweep is done.
+func (l *hashLog) forgetSeen(ctx context.Context, tx bun.IDB) error {
+	_, err := tx.NewDelete().Model((*hashBlob)(nil)).Where("ent = ? AND kind = 'seen'", l.ent).Exec(ctx)
+	l.seen = err != nil
 	return err
 }
 
@@ -276,7 +292,7 @@ func (l *hashLog) compact(ctx context.Context, tx bun.IDB) error {
 	if _, err := tx.NewDelete().Model((*hashBlob)(nil)).Where("ent = ?", l.ent).Exec(ctx); err != nil {
 		return err
 	}
-	l.compacted, l.small, l.ranges = 0, 0, nil
+	l.compacted, l.small, l.seen, l.ranges = 0, 0, false, nil
 	var data []byte
 	var first int64
 	flush := func() error {

@@ -59,7 +59,10 @@ func (e *entity) endSweep(ctx context.Context) error {
 			return err
 		}
 		e.run.s.hook("p11")
-		return e.log.compact(ctx, tx)
+		if n > 0 || e.log.table || e.log.grown() {
+			return e.log.compact(ctx, tx)
+		}
+		return e.log.forgetSeen(ctx, tx)
 	})
 }
 
