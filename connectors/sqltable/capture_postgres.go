@@ -5,22 +5,27 @@ import (
 	"database/sql"
 )
 
+const (
+	pgTriggers = `SELECT t.tgname::text, t.tgenabled IN ('O', 'A') FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE starts_with(t.tgname::text, $1) AND n.nspname = $2 AND c.relname = $3`
+	pgFunction = `SELECT p.prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.proname = $1 AND n.nspname = $2`
+)
+
 func (in *installer) postgresTriggers(ctx context.Context, listeners map[string]listener) (func(context.Context) error, bool, error) {
 	want := in.set(listeners).Postgres()
 	have := map[string]bool{} // and whether it fires
-	err := eachRow(ctx, in.q, "SELECT tgname::text, tgenabled IN ('O', 'A') FROM pg_trigger WHERE tgrelid = to_regclass($1) AND starts_with(tgname::text, $2)",
-		[]any{in.e.ref, want.Name}, func(rows *sql.Rows) error {
-			var name string
-			var fires bool
-			err := rows.Scan(&name, &fires)
-			have[name] = fires
-			return err
-		})
+	err := eachRow(ctx, in.q, pgTriggers, []any{want.Name, in.e.table.Schema, in.e.table.Name}, func(rows *sql.Rows) error {
+		var name string
+		var fires bool
+		err := rows.Scan(&name, &fires)
+		have[name] = fires
+		return err
+	})
 	if err != nil {
 		return nil, false, err
 	}
 	var body string
-	_, err = first(ctx, in.q, "SELECT prosrc FROM pg_proc WHERE oid = to_regproc($1)", []any{in.schema + want.Name}, &body)
+	_, err = first(ctx, in.q, pgFunction, []any{want.Name, in.name}, &body)
 	if err != nil {
 		return nil, false, err
 	}

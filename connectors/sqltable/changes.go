@@ -267,7 +267,8 @@ func (n *notes) next(ctx context.Context, db *sql.DB, size int, page *connectors
 		met[text] = true
 		raw, err := trigger.Values(n.e.engine, n.e.table.Columns, n.e.key, text)
 		if err != nil {
-			return err
+			page.Rejected = append(page.Rejected, connectors.BadRecord{Field: n.e.Key[0], Err: err})
+			return nil
 		}
 		key, bad := n.e.notedValues(raw)
 		switch {

@@ -201,6 +201,14 @@ func (c *column) comparable() string {
 	return c.cast()
 }
 
+// ordered is the type of values to order the column by: its own.
+func (c *column) ordered() string {
+	if c.Storage == catalog.Other {
+		return c.Cast
+	}
+	return c.comparable()
+}
+
 // compareAs is the cast of a column whose type has no operators.
 func (c *column) compareAs() string {
 	if c.Storage == catalog.Other {

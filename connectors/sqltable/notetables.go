@@ -82,6 +82,7 @@ func Migrations() []store.Migration {
 type noteTables struct {
 	engine store.Engine
 	schema string // PostgreSQL: quoted, with a dot
+	name   string // the schema's name
 }
 
 // table returns the name of a control table for SQL.
@@ -107,15 +108,18 @@ func (d *Driver) noteTables(ctx context.Context, q catalog.Querier, engine store
 	}
 	query, args := "SELECT '' FROM sqlite_master WHERE type = 'table' AND name = 'kedge_origin'", []any(nil)
 	if engine == store.Postgres {
-		query = "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)"
-		args = []any{d.home(engine) + "kedge_origin"}
+		query = "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('kedge_origin')"
+		if d.home(engine) != "" {
+			query = "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = 'kedge_origin' AND n.nspname = $1"
+			args = []any{d.cfg.Schemas[0]}
+		}
 	}
 	var schema string
 	found, err := first(ctx, q, query, args, &schema)
 	if err != nil || !found {
 		return nil, err
 	}
-	c := &noteTables{engine: engine}
+	c := &noteTables{engine: engine, name: schema}
 	if engine == store.Postgres {
 		c.schema = catalog.Quote(engine, schema) + "."
 	}

@@ -140,7 +140,8 @@ func (p *position) after(q *query, e *entity) (order string) {
 		if i > 0 {
 			q.WriteString(", ")
 		}
-		q.value(&e.columns[c], values[i])
+		column := &e.columns[c]
+		q.arg(column.arg(q.engine, values[i]), column.ordered())
 	}
 	q.WriteString(")")
 	return order

@@ -3,6 +3,7 @@ package trigger
 import (
 	"encoding/hex"
 	"errors"
+	"math"
 	"strconv"
 
 	"github.com/kedge-sync/kedge"
@@ -10,10 +11,14 @@ import (
 	"github.com/kedge-sync/kedge/internal/store"
 )
 
-var errNoted = errors.New("kedge_change holds a key that the table's columns cannot have")
+var (
+	errNoted   = errors.New("kedge_change holds a key that the table's columns cannot have")
+	errInexact = errors.New("the key is a number that SQLite cannot write down exactly")
+)
 
 // Values returns the values of a noted key as the database's driver would scan
-// them from the columns of the key.
+// them from the columns of the key. Very large and very small numbers of SQLite
+// are refused: the row would not be found, and be taken for deleted.
 func Values(engine store.Engine, columns []catalog.Column, key []int, noted string) ([]any, error) {
 	parts, err := kedge.Key(noted).Parts(len(key))
 	if err != nil {
@@ -26,7 +31,10 @@ func Values(engine store.Engine, columns []catalog.Column, key []int, noted stri
 		} else {
 			values[i], err = postgresValue(columns[key[i]].Storage, text)
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, errInexact):
+			return nil, err
+		case err != nil:
 			return nil, errNoted
 		}
 	}
@@ -42,7 +50,11 @@ func sqliteValue(text string) (any, error) {
 	case 'i':
 		return strconv.ParseInt(text[1:], 10, 64)
 	case 'r':
-		return strconv.ParseFloat(text[1:], 64)
+		f, err := strconv.ParseFloat(text[1:], 64)
+		if abs := math.Abs(f); abs != 0 && (abs < 1e-9 || abs > 1e15) {
+			return nil, errInexact
+		}
+		return f, err
 	case 'b':
 		return hex.DecodeString(text[1:])
 	case 't':

@@ -137,10 +137,10 @@ func (s *Set) comparable(row string, c int) string {
 // session that writes.
 func postgresPart(ref string, c *catalog.Column, escape bool) string {
 	text := ref + "::text"
-	switch c.Storage {
-	case catalog.Time, catalog.LocalTime, catalog.Date:
-		text = "(to_json(" + ref + ") #>> '{}')"
-	case catalog.Bytes:
+	switch {
+	case c.Storage == catalog.Time, c.Storage == catalog.LocalTime, c.Storage == catalog.Date, c.Cast == "bpchar":
+		text = "(to_json(" + ref + ") #>> '{}')" // ::text strips the padding of bpchar
+	case c.Storage == catalog.Bytes:
 		text = "encode(" + ref + ", 'hex')"
 	}
 	return escaped(text, "chr(92)", escape)

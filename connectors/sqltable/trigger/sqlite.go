@@ -113,6 +113,6 @@ func (s *Set) replaced() string {
 // sqlitePart notes one value of a key with its storage class in front, since a
 // column of any type may hold any.
 func sqlitePart(ref string, _ *catalog.Column, escape bool) string {
-	return "CASE typeof(" + ref + ") WHEN 'integer' THEN 'i' || " + ref + " WHEN 'real' THEN 'r' || printf('%!.17g', " + ref +
+	return "CASE typeof(" + ref + ") WHEN 'integer' THEN 'i' || " + ref + " WHEN 'real' THEN 'r' || printf('%!.20e', " + ref +
 		") WHEN 'blob' THEN 'b' || hex(" + ref + ") ELSE 't' || " + escaped(ref, `'\'`, escape) + " END"
 }
