@@ -69,9 +69,10 @@ type Page struct {
 	Rejected []BadRecord // records that could not be decoded
 	Next     Token       // "" on the last page
 	Anchor   kedge.Anchor
-	Exact    bool  // the filter was fully applied; the caller need not test it
-	Approx   bool  // the anchor can miss late commits; a reconcile is wanted
-	Total    int64 // records in the whole read, 0 if unknown
+	Exact    bool   // the filter was fully applied; the caller need not test it
+	Approx   bool   // the anchor can miss late commits; a reconcile is wanted
+	Total    int64  // records in the whole read, 0 if unknown
+	Version  string // greatest value of Entity.Version among the records; "": none, or the versions of the records are that
 }
 
 // A BadRecord is a record that could not be decoded. The rest of its page is fine.

@@ -19,6 +19,7 @@ type chunk struct {
 	anchor   kedge.Anchor     // of the last page
 	last     bool
 	total    int64
+	version  string // greatest, where the source tells it
 	bytes    int
 	since    time.Time // when the first page came
 }
@@ -110,6 +111,7 @@ func (c *chunk) add(page *connectors.Page) {
 	c.rejected = append(c.rejected, page.Rejected...)
 	c.next, c.anchor, c.last = page.Next, page.Anchor, page.Next == ""
 	c.total = max(c.total, page.Total)
+	c.version = laterVersion(c.version, page.Version)
 	for i := range page.Records {
 		c.bytes += textBytes(page.Records[i].Values)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -415,4 +416,30 @@ func TestEveryRequestIsComplete(t *testing.T) {
 		}
 		w.same()
 	})
+}
+
+// TestLastVersion is the greatest row version that was read, not a tag that
+// only the service understands.
+func TestLastVersion(t *testing.T) {
+	for _, tracking := range []string{"delta", "watermark", "full"} {
+		t.Run(tracking, func(t *testing.T) {
+			eachOData(t, odatatest.Options{}, map[string]any{"tracking": tracking}, func(t *testing.T, w *odataWorld) {
+				last := func() (n int64) {
+					t.Helper()
+					anchors, err := w.syncer.Anchors(t.Context(), "crm")
+					w.check(err)
+					n, err = strconv.ParseInt(anchors[0].LastVersion, 10, 64)
+					w.check(err)
+					return n
+				}
+				w.quiet(syncer.Request{})
+				first := last()
+				w.check(w.service.Put("items", itemRow(3, 1)))
+				w.quiet(syncer.Request{})
+				if second := last(); second <= first {
+					t.Errorf("last version %d after %d, want a greater one", second, first)
+				}
+			})
+		})
+	}
 }

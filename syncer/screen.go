@@ -80,8 +80,11 @@ func (b *batch) take(c *chunk, first int) {
 	}
 	b.next, b.anchor, b.last = c.next, c.anchor, c.last
 	b.rows += int64(len(c.records))
+	b.version = laterVersion(b.version, c.version)
 	for i := range c.records {
-		b.version = laterVersion(b.version, c.records[i].Version)
+		if c.version == "" {
+			b.version = laterVersion(b.version, c.records[i].Version)
+		}
 	}
 	if items := b.items[first:]; len(items) > 0 && len(items)*4 > len(c.records) {
 		b.bytes += c.bytes

@@ -255,7 +255,7 @@ func (r *read) slice(t *token, b *batch) (*connectors.Page, error) {
 		n = b.len()
 	}
 	end = t.Offset + n
-	p := &connectors.Page{Exact: b.exact, Approx: b.approx}
+	p := &connectors.Page{Exact: b.exact, Approx: b.approx, Version: b.version}
 	p.Records, p.Rejected = b.slice(t.Offset, n)
 	next := b.next
 	if end < b.len() {
@@ -290,7 +290,7 @@ func (r *read) fetch(ctx context.Context, c call, plan *wire.Plan) (page *wire.P
 
 // newBatch takes the rows of an answer; of rows with the same key the last one.
 func (r *read) newBatch(page *wire.Page) *batch {
-	b := &batch{records: page.Records, rejected: page.Rejected, exact: r.exact && r.req.Filter != nil}
+	b := &batch{records: page.Records, rejected: page.Rejected, exact: r.exact && r.req.Filter != nil, version: page.Greatest}
 	if len(r.e.key) > 0 {
 		b.records = lastOfEach(b.records)
 	}

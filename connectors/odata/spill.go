@@ -20,6 +20,7 @@ type batch struct {
 	anchor   kedge.Anchor
 	exact    bool
 	approx   bool
+	version  string // greatest
 }
 
 func (b *batch) len() int { return len(b.rejected) + len(b.records) }
