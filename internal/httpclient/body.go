@@ -47,6 +47,7 @@ func readBody(hr *http.Response, max int64) (string, error) {
 			text.Write(buf[:max-int64(text.Len())])
 			return text.String(), tooLarge
 		}
+		text.Grow(n) // doubles, where Write would add a quarter
 		text.Write(buf[:n])
 		switch {
 		case err == io.EOF:
