@@ -208,6 +208,30 @@ func TestRequestOnTheWire(t *testing.T) {
 	}
 }
 
+// The envelope of a batch asks to go on after errors, and Business Central for
+// isolation of a group.
+func TestBatchOnTheWire(t *testing.T) {
+	o := &oddService{status: 403}
+	d := startOdd(t, o, map[string]any{"flavor": "businesscentral", "company": "A & B", "atomic": true})
+	changes := []kedge.Change{change(kedge.Insert, "widgets", "a", nil), change(kedge.Insert, "widgets", "b", nil)}
+	if _, err := d.Write(t.Context(), changes); kedge.KindOf(err) != kedge.Forbidden {
+		t.Errorf("got %v, want forbidden", err)
+	}
+	if o.path != "/$batch" || o.head.Get("Isolation") != "snapshot" || o.head.Get("Prefer") != "odata.continue-on-error" || o.head.Get("Accept") != "application/json" {
+		t.Errorf("sent %v to %s", o.head, o.path)
+	}
+	if !strings.Contains(o.text, `"url":"Company(%27A%20%26%20B%27)/widgets"`) || strings.Count(o.text, `"atomicityGroup":"g1"`) != 2 {
+		t.Errorf("sent %s", o.text)
+	}
+	d = startOdd(t, o, map[string]any{"batch": "multipart"})
+	if _, err := d.Write(t.Context(), changes); kedge.KindOf(err) != kedge.Forbidden {
+		t.Errorf("got %v, want forbidden", err)
+	}
+	if o.head.Get("Isolation") != "" || o.head.Get("Accept") != "multipart/mixed" || strings.Count(o.text, "POST widgets HTTP/1.1\r\n") != 2 {
+		t.Errorf("sent %v\n%s", o.head, o.text)
+	}
+}
+
 // A batch that is refused as a whole is cut in halves by the caller, down to
 // what the service takes or to the change that it cannot take.
 func TestBatchTooLarge(t *testing.T) {
