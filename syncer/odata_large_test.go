@@ -26,7 +26,7 @@ func TestLargeFullSync(t *testing.T) {
 	set := odatatest.Set{Entity: items, Rows: rows, Row: func(i int) []kedge.Value {
 		return []kedge.Value{
 			kedge.String(fmt.Sprintf("k%06d", i)), kedge.String(fmt.Sprintf("Łukasz \"%d\"", i)), kedge.Decimal(fmt.Sprintf("%d.%02d", i, i%100)),
-			kedge.Int(9007199254740993 + int64(i)), kedge.Time(time.Date(2024, 2, 29, 12, 0, i, 123_456_000, time.UTC)),
+			kedge.Int(9007199254740993 + int64(i)), kedge.Time(time.Date(2024, 2, 29, 12, 0, i, 123_456_000, time.UTC)), kedge.Float(float64(i) / 3), kedge.Null(),
 		}
 	}}
 	s := storetest.Postgres(t, syncer.Migrations()...) // SQLite takes thrice the time under the race detector
@@ -39,8 +39,6 @@ func TestLargeFullSync(t *testing.T) {
 	}
 	w.checkRequests(rows/page, "odata.track-changes,odata.maxpagesize=5000")
 }
-
-var itemFields = []string{"id", "name", "price", "big", "at"}
 
 // stats are the figures of the local rows that the service tells of its own.
 func (w *odataWorld) stats() odatatest.Stats {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -51,6 +52,8 @@ entities:
       - {external: price, local: price}
       - {external: big, local: big}
       - {external: at, local: at}
+      - {external: ratio, local: ratio}
+      - {external: data, local: data}
 `
 
 var items = kedge.Entity{Name: "items", Key: []string{"id"}, Fields: []kedge.Field{
@@ -59,7 +62,11 @@ var items = kedge.Entity{Name: "items", Key: []string{"id"}, Fields: []kedge.Fie
 	{Name: "price", Type: kedge.TypeDecimal, Nullable: true, Scale: -1},
 	{Name: "big", Type: kedge.TypeInt, Nullable: true},
 	{Name: "at", Type: kedge.TypeTime, Nullable: true},
+	{Name: "ratio", Type: kedge.TypeFloat, Nullable: true},
+	{Name: "data", Type: kedge.TypeBytes, Nullable: true},
 }}
+
+var itemFields = []string{"id", "name", "price", "big", "at", "ratio", "data"}
 
 // newODataWorld has 60 items, in small pages and commits.
 func newODataWorld(t testing.TB, s *store.Store, o odatatest.Options, options map[string]any) *odataWorld {
@@ -129,13 +136,17 @@ func (w *odataWorld) httpNow() time.Time {
 // itemRow is version v of item i, with values that are easily broken.
 func itemRow(i, v int) kedge.Record {
 	names := []string{"plain", "it's", "a/b?c=d&e#f", "Zoë Łukasz", `"quoted" \ back`, "  spaces  ", ""}
-	price := []kedge.Value{kedge.Decimal("19.90"), kedge.Decimal("0.0000001"), kedge.Null(), kedge.Decimal("12345678901234567890.123")}
+	price := []kedge.Value{kedge.Decimal("19.90"), kedge.Decimal("1e-7"), kedge.Null(), kedge.Decimal("12345678901234567890.123")}
+	ratio := []kedge.Value{kedge.Float(0.1), kedge.Float(math.Inf(1)), kedge.Float(math.Inf(-1)), kedge.Float(5e-324), kedge.Null()}
+	data := []kedge.Value{kedge.Bytes([]byte{0xfb, 0xff, byte(i)}), kedge.Bytes([]byte{}), kedge.Null()}
 	return odatatest.Row(
 		"id", kedge.String(fmt.Sprintf("k%03d'/%%é", i)),
 		"name", kedge.String(fmt.Sprintf("%s v%d", names[i%len(names)], v)),
 		"price", price[i%len(price)],
 		"big", kedge.Int(9007199254740993+int64(i)),
 		"at", kedge.Time(time.Date(2024, 2, 29, 12, i%60, 0, 123_456_000, time.UTC)),
+		"ratio", ratio[i%len(ratio)],
+		"data", data[i%len(data)],
 	)
 }
 
@@ -171,18 +182,27 @@ func (w *odataWorld) same() {
 	w.t.Helper()
 	want := map[string]string{}
 	for _, r := range w.service.Records("items") {
-		want[r.Get("id").Text()] = fmt.Sprint(r.Get("name").Text(), "|", kedge.CanonicalDecimal("0"+r.Get("price").Text()), "|", r.Get("big").Text(), "|", r.Get("at").Text())
+		want[r.Get("id").Text()] = itemText(r)
 	}
 	got := map[string]string{}
-	for page, err := range w.local("").Pages(w.t.Context(), connectors.ReadRequest{Entity: "item", Fields: []string{"id", "name", "price", "big", "at"}}) {
+	for page, err := range w.local("").Pages(w.t.Context(), connectors.ReadRequest{Entity: "item", Fields: itemFields}) {
 		w.check(err)
 		for _, r := range page.Records {
-			got[r.Get("id").Text()] = fmt.Sprint(r.Get("name").Text(), "|", kedge.CanonicalDecimal("0"+r.Get("price").Text()), "|", r.Get("big").Text(), "|", r.Get("at").Text())
+			got[r.Get("id").Text()] = itemText(r)
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		w.t.Errorf("local rows differ from the service (-want +got):\n%s", diff)
 	}
+}
+
+// itemText is a record as text: equal values give equal texts.
+func itemText(r kedge.Record) string {
+	var b []byte
+	for _, f := range itemFields {
+		b = append(r.Get(f).AppendCanonical(b), '|')
+	}
+	return string(b)
 }
 
 // story syncs, with edits between pages and between runs, and reconciles.
