@@ -80,7 +80,11 @@ type BadRecord struct {
 	Key   kedge.Key // "" if not even the key could be read
 	Field string    // the field that did not fit, or ""
 	Err   error     // names the types, never the value
+	Raw   string    // what was read, at most [MaxRaw] bytes of it, for a person to look at; "" if unknown
 }
+
+// MaxRaw is how much of a record that could not be decoded is kept.
+const MaxRaw = 64 << 10
 
 // A Writer writes to a system.
 type Writer interface {

@@ -21,6 +21,7 @@ type failure struct {
 	field string
 	err   error
 	as    Outcome // Quarantined or Duplicate or Refused
+	raw   string  // what was read, if it could not be decoded
 }
 
 // Codes of failures that the syncer treats in a way of their own.
@@ -116,6 +117,23 @@ func quarantineKey(k kedge.Key) string {
 	return string(k)
 }
 
+// payload is what was read of a record, as a JSON object.
+func (it *item) payload() string {
+	raw := strings.ToValidUTF8(it.fail.raw, "\uFFFD")
+	switch {
+	case raw == "":
+		return payloadText(it.rec)
+	case raw[0] == '{' && json.Valid([]byte(raw)):
+		return raw
+	}
+	// It was cut, or is in another language.
+	text, err := json.Marshal(map[string]string{"raw": raw})
+	if err != nil {
+		return "{}"
+	}
+	return string(text)
+}
+
 // payloadText is what was read of a record, as a JSON object.
 func payloadText(r *kedge.Record) string {
 	if r == nil || len(r.Values) == 0 {
@@ -149,13 +167,14 @@ func (e *entity) quarantine(ctx context.Context, db bun.IDB, failed []*item) err
 		key := quarantineKey(it.rec.Key)
 		attempts, known := e.open[key]
 		row := &QuarantineRow{
-			ID: newID(), Ent: e.row.ID, Direction: Download, Key: key, Payload: payloadText(it.rec),
+			ID: newID(), Ent: e.row.ID, Direction: Download, Key: key, Payload: it.payload(),
 			Stage: it.fail.stage, Code: it.fail.code, Field: it.fail.field, Message: it.fail.err.Error(),
 			Attempts: attempts + 1, NextAt: now.Add(quarantineDelay(attempts + 1)), Revision: e.run.revision,
 			State: "open", RunID: e.run.id, At: now,
 		}
 		err := db.NewInsert().Model(row).On("CONFLICT (ent, direction, key) WHERE state = 'open' DO UPDATE").
-			Set("payload = EXCLUDED.payload, stage = EXCLUDED.stage, code = EXCLUDED.code, field = EXCLUDED.field").
+			Set("payload = CASE WHEN EXCLUDED.payload = '{}' THEN quarantine_row.payload ELSE EXCLUDED.payload END"). // a retry may know less
+			Set("stage = EXCLUDED.stage, code = EXCLUDED.code, field = EXCLUDED.field").
 			Set("message = EXCLUDED.message, attempts = EXCLUDED.attempts, next_at = EXCLUDED.next_at").
 			Set("revision = EXCLUDED.revision, run_id = EXCLUDED.run_id").
 			Returning("id").Scan(ctx, &row.ID)

@@ -348,3 +348,25 @@ func TestOldLogsExpire(t *testing.T) {
 		}
 	})
 }
+
+// TestRawPayload: what was read of a record that could not be decoded is kept,
+// in any language and cut anywhere, and a retry that knows less keeps it.
+func TestRawPayload(t *testing.T) {
+	each(t, sharedKey, func(t *testing.T, w *world) {
+		raw := map[kedge.Key]string{"C1": `{"No": "C1", "Balance": "much"}`, "C2": `{"No": "C2", "Bal`, "C3": "<a>\x00\xff</a>", "C4": ""}
+		w.reject(map[kedge.Key]bool{"C1": true, "C2": true, "C3": true, "C4": true})
+		hidden := w.source.after
+		w.source.after = func(req connectors.ReadRequest, p *connectors.Page) {
+			hidden(req, p)
+			for i := range p.Rejected {
+				p.Rejected[i].Raw = raw[p.Rejected[i].Key]
+			}
+		}
+		w.put("C1 Ann 1", "C2 Bob 2", "C3 Cid 3", "C4 Dan 4")
+		w.sync("all 4 new 0 updated 0 failed 4")
+		want := []string{`C1 {"No": "C1", "Balance": "much"}`, `C2 {"raw":"{\"No\": \"C2\", \"Bal"}`, `C3 {"raw":"\u003ca\u003e\u0000�\u003c/a\u003e"}`, "C4 {}"}
+		w.same("payloads", w.rows("integration_quarantine", "key", "payload"), want...)
+		w.line(w.run(syncer.Request{Op: syncer.Retry}), "all 4 new 0 updated 0 failed 4")
+		w.same("payloads after a retry", w.rows("integration_quarantine", "key", "payload"), want...)
+	})
+}

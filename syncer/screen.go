@@ -108,7 +108,7 @@ func (c *chunk) beforeOf(i int) int {
 
 // rejected makes the item of a record that could not be decoded.
 func (e *entity) rejected(bad connectors.BadRecord) item {
-	it := item{rec: &kedge.Record{Key: bad.Key}, fail: &failure{stage: "decode", code: "decode", field: bad.Field, err: bad.Err, as: Quarantined}}
+	it := item{rec: &kedge.Record{Key: bad.Key}, fail: &failure{stage: "decode", code: "decode", field: bad.Field, err: bad.Err, as: Quarantined, raw: bad.Raw}}
 	if bad.Key == "" {
 		e.unreadable++
 		it.rec.Key = kedge.Key(fmt.Sprintf("(key not readable, %d)", e.unreadable))

@@ -136,6 +136,9 @@ func TestPage(t *testing.T) {
 	if len(page.Records) != 2 || len(page.Rejected) != 1 || page.Rejected[0].Key != "b" || page.Rejected[0].Field != "int" {
 		t.Fatalf("got %d records and rejected %v, want b rejected for int 0012", len(page.Records), page.Rejected)
 	}
+	if got, want := page.Rejected[0].Raw, `{"id":"b","string":"x","int":"0012"}`; got != want {
+		t.Errorf("got raw %s, want %s", got, want)
+	}
 	a, c := page.Records[0], page.Records[1]
 	if a.Version != `W/"1"` || c.Version != "e" || !a.Get("string").IsNull() || !c.Get("string").IsMissing() {
 		t.Errorf("got versions %q, %q, strings %v, %v", a.Version, c.Version, a.Get("string").Type(), c.Get("string").Type())

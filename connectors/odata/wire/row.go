@@ -70,7 +70,7 @@ func newDecoder(p *Plan, body string) *decoder {
 
 // row reads the row at i and adds what it gives to the page.
 func (d *decoder) row(i, depth int) int {
-	width := len(d.plan.cols)
+	width, start, rejected := len(d.plan.cols), i, len(d.page.Rejected)
 	if len(d.slab) < width {
 		d.grow(i)
 	}
@@ -86,6 +86,9 @@ func (d *decoder) row(i, depth int) int {
 		d.endDelta()
 	} else {
 		d.endRow()
+	}
+	if len(d.page.Rejected) > rejected { // its text must not keep the whole page
+		d.page.Rejected[rejected].Raw = strings.Clone(d.s[start:min(i, start+connectors.MaxRaw)])
 	}
 	return i
 }
