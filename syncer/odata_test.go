@@ -218,6 +218,11 @@ func (w *odataWorld) story() {
 	if res := w.quiet(syncer.Request{}); res.Counts(syncer.Download).Created+res.Counts(syncer.Download).Changed+res.Counts(syncer.Download).Deleted != 0 {
 		w.t.Errorf("a further run still wrote: %+v", res.Entities)
 	}
+	for _, r := range w.service.Requests() {
+		if r.Method != http.MethodGet {
+			w.t.Errorf("a download sent %s %s", r.Method, r.Path)
+		}
+	}
 }
 
 // readFaults are the faults that the service can have, at rates that let runs end.

@@ -87,6 +87,24 @@ func TestSecondInterrupt(t *testing.T) {
 	})
 }
 
+// TestKill: the run after one that was killed starts at once and goes on where
+// that one was, and the log tells of it.
+func TestKill(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *site, db *store.Store) {
+		run := syncHeld(s, db)
+		killed := activeRun(s)
+		if err := run.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		run.ends(-1)
+		s.count(db, stored, 20)
+		goesOn(s, db)
+		if out, _ := s.kedge(0, "log", killed); !strings.Contains(out, "error crm sync: killed: the process ended in the middle of the run") {
+			t.Errorf("log of the killed run: %q", out)
+		}
+	})
+}
+
 // block keeps a run from storing how it ended until its result is called.
 func block(s *site, db *store.Store) func() {
 	s.t.Helper()

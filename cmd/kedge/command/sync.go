@@ -194,7 +194,11 @@ func showResult(out, errOut io.Writer, r syncer.Result) {
 		fmt.Fprintln(out, r.Counts(syncer.Download).Line())
 	}
 	if n := r.Counts(syncer.Download); n.Quarantined+n.Duplicates+n.Refused > 0 {
-		fmt.Fprintf(errOut, "kedge: %s: %d records could not be stored; see \"kedge quarantine list %s\"\n", r.Integration, n.Failed(), r.Integration)
+		s := "s"
+		if n.Failed() == 1 {
+			s = ""
+		}
+		fmt.Fprintf(errOut, "kedge: %s: %d record%s could not be stored; see \"kedge quarantine list %s\"\n", r.Integration, n.Failed(), s, r.Integration)
 	}
 }
 
