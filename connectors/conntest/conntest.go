@@ -35,8 +35,8 @@ type Harness struct {
 // behind the driver's back, as another program would. They return an error of
 // kind Unsupported for what the system cannot hold as it is or cannot do, such
 // as a NUL in a text or nanoseconds where it keeps microseconds; the check
-// then cannot run. Implement [Holder], [Failer], [Expirer] and [Secreter]
-// where the system can.
+// then cannot run. Implement [Holder], [Failer], [Expirer], [Secreter],
+// [Loser] and [Transactor] where the system can.
 type System interface {
 	// Driver returns a new driver for the system, as another process would
 	// have. The kit closes it if it is an io.Closer.
@@ -102,7 +102,7 @@ type check struct {
 
 // checks returns all checks in the order in which they run.
 func checks() []check {
-	return slices.Concat(schemaChecks, pagingChecks, fullChecks, deltaChecks, valueChecks, keyChecks, filterChecks, lifeChecks)
+	return slices.Concat(schemaChecks, pagingChecks, fullChecks, deltaChecks, valueChecks, keyChecks, filterChecks, writeChecks, txChecks, lifeChecks)
 }
 
 // Run runs all checks as subtests of t.

@@ -22,9 +22,17 @@ func TestMutants(t *testing.T) {
 	leakPatience = time.Second // one mutant leaks
 	defer func() { leakPatience = patience }()
 	found := map[string]bool{}
-	for _, m := range slices.Concat(readingMutants, valueMutants, keyMutants, lifeMutants) {
+	writing := slices.Concat(writeChecks, txChecks)
+	reading := slices.DeleteFunc(checks(), func(c check) bool {
+		return slices.ContainsFunc(writing, func(w check) bool { return w.name == c.name })
+	})
+	for _, m := range slices.Concat(readingMutants, valueMutants, keyMutants, lifeMutants, writeMutants, txMutants) {
 		t.Run(m.name, func(t *testing.T) {
-			failed, cant := outcomes(t, func(t testing.TB) System { return newSystem(t, m.breaks) })
+			of := reading // what was written is read back: those checks see what is wrong with reads too
+			if m.breaks.write != nil || m.breaks.tx != nil {
+				of = writing
+			}
+			failed, cant := outcomes(t, of, func(t testing.TB) System { return newSystem(t, m.breaks) })
 			var want []string
 			for i, name := range strings.Fields(m.fails) {
 				name, perhaps := strings.CutSuffix(name, "?")

@@ -35,6 +35,7 @@ type system struct {
 	mu     sync.Mutex
 	faults []Fault       // the last one counts
 	born   int           // drivers
+	losing bool          // the answers of writes
 	ended  chan struct{} // closed when the test ends
 }
 
@@ -50,12 +51,37 @@ type mutation struct {
 	open   func(d *driver)
 	close  func(d *driver) error
 	probe  func(d *driver, a *connectors.Account)
+	write  func(d *driver, ctx context.Context, changes []kedge.Change) ([]connectors.Result, error)
+	tx     func(d *driver, ctx context.Context, tx *undoing, changes []kedge.Change) ([]connectors.Result, error)
 }
 
 func newSystem(t testing.TB, m mutation) *system {
 	s := &system{Store: memory.NewStore(Parts, Widgets), mutation: m, ended: make(chan struct{})}
 	t.Cleanup(func() { close(s.ended) })
 	return s
+}
+
+func (s *system) LoseReply() func() {
+	s.losing = true
+	return func() { s.losing = false }
+}
+
+// An undoing transaction writes at once, and takes that back to roll back.
+type undoing struct {
+	connectors.Tx // none: nobody asks for SQL
+	undo          []func()
+	aborted       bool
+}
+
+func (s *system) InTx(ctx context.Context, f func(context.Context, connectors.Tx) error) error {
+	tx := new(undoing)
+	err := f(ctx, tx)
+	if err != nil {
+		for _, undo := range slices.Backward(tx.undo) {
+			undo()
+		}
+	}
+	return err
 }
 
 func (s *system) Secrets() []string { return []string{"secret-7712"} }
@@ -177,6 +203,47 @@ func (d *driver) ReadKeys(ctx context.Context, entity string, fields []string, k
 		d.sys.found(found)
 	}
 	return found, err
+}
+
+func (d *driver) Write(ctx context.Context, changes []kedge.Change) ([]connectors.Result, error) {
+	if d.sys.mutation.write != nil {
+		return d.sys.mutation.write(d, ctx, changes)
+	}
+	return d.write(ctx, changes)
+}
+
+// write is Write without the hook that breaks it.
+func (d *driver) write(ctx context.Context, changes []kedge.Change) ([]connectors.Result, error) {
+	results, err := d.Driver.Write(ctx, changes)
+	if d.sys.losing && err == nil {
+		return nil, &kedge.Error{Op: "test.Write", Kind: kedge.OutcomeUnknown, Err: errors.New("no answer")}
+	}
+	return results, err
+}
+
+func (d *driver) WriteTx(ctx context.Context, tx connectors.Tx, changes []kedge.Change) ([]connectors.Result, error) {
+	if d.sys.tx != nil {
+		return d.sys.tx(d, ctx, tx.(*undoing), changes)
+	}
+	return d.writeTx(ctx, tx.(*undoing), changes)
+}
+
+// writeTx is WriteTx without the hook that breaks it.
+func (d *driver) writeTx(ctx context.Context, tx *undoing, changes []kedge.Change) ([]connectors.Result, error) {
+	for _, c := range changes {
+		found, err := d.Driver.ReadKeys(ctx, c.Entity, widgetFields.Names(), []kedge.Key{c.Key})
+		if err != nil {
+			return nil, err
+		}
+		tx.undo = append(tx.undo, func() {
+			if found[0].OK {
+				d.sys.Put(ctx, c.Entity, found[0].Record)
+			} else {
+				d.sys.Delete(ctx, c.Entity, c.Key)
+			}
+		})
+	}
+	return d.Driver.Write(ctx, changes)
 }
 
 func (d *driver) Ack(ctx context.Context, entity string, a kedge.Anchor) error {

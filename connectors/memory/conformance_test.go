@@ -21,13 +21,20 @@ func (s system) Hold(ctx context.Context, entity string, r kedge.Record) (func()
 }
 
 func TestConformance(t *testing.T) {
-	const noWire = "there is no wire that could fail"
+	const (
+		noWire = "there is no wire that could fail"
+		noTx   = "a store is not in kedge's own database"
+	)
 	conntest.Run(t, conntest.Harness{
 		Start: func(testing.TB) conntest.System {
 			return system{memory.NewStore(conntest.Widgets, conntest.Parts)}
 		},
 		Lacks: map[string]string{
 			"delta/ErrorKeepsAnchor": noWire,
+			"write/LostReply":        noWire,
+			"tx/Rollback":            noTx,
+			"tx/Neighbours":          noTx,
+			"tx/OneBadKeepsTx":       noTx,
 			"life/ErrorKinds":        noWire,
 			"life/RetryAfter":        noWire,
 			"life/NoSecretInErrors":  noWire,

@@ -48,6 +48,11 @@ func (s *system) Fail(f conntest.Fault) (func(), bool) {
 	return s.service.Fail(odatatest.Failure{Status: f.Status, RetryAfter: f.RetryAfter, Text: f.Text, Cut: f.Cut, Garbage: f.Garbage}), true
 }
 
+// LoseReply cuts the answers, which come after the work was done.
+func (s *system) LoseReply() func() {
+	return s.service.Fail(odatatest.Failure{Cut: true})
+}
+
 // forgetful is a system whose history can be forgotten.
 type forgetful struct{ *system }
 
@@ -69,9 +74,19 @@ func startSystem(o odatatest.Options, options map[string]any) func(testing.TB) c
 	}
 }
 
+// lacking are the checks that no OData service can run here.
+func lacking() map[string]string {
+	const noTx = "a service is not kedge's own database"
+	return map[string]string{
+		"life/Ack":        "nothing has to be told to a service",
+		"write/ServerKey": "the service makes no keys that are texts",
+		"write/Replay":    "the service does not know repeated requests",
+		"tx/Rollback":     noTx, "tx/Neighbours": noTx, "tx/OneBadKeepsTx": noTx,
+	}
+}
+
 func TestConformance(t *testing.T) {
 	const (
-		noAck     = "nothing has to be told to a service"
 		noDeletes = "a watermark does not report deletions"
 		notYet    = "it is not known before the first read whether there are delta links"
 		noHistory = "a watermark needs no history"
@@ -85,11 +100,17 @@ func TestConformance(t *testing.T) {
 		"delta 4.01":               {service: odatatest.Options{Version: odatatest.V401}, options: map[string]any{"tracking": "delta"}},
 		"auto":                     {lacks: map[string]string{"delta/Deletes": notYet}},
 		"watermark":                {options: map[string]any{"tracking": "watermark"}, lacks: map[string]string{"delta/Deletes": noDeletes, "delta/Expired": noHistory}},
+		"repeatable":               {service: odatatest.Options{Repeatable: true}, options: map[string]any{"tracking": "delta", "batch": "none"}},
+		"batches of JSON":          {service: odatatest.Options{Batch: "json"}, options: map[string]any{"tracking": "delta", "batch": "json"}},
+		"batches of many parts":    {service: odatatest.Options{Batch: "multipart"}, options: map[string]any{"tracking": "delta", "batch": "multipart"}},
 		"auto without delta links": {service: odatatest.Options{NoDelta: true}, lacks: map[string]string{"delta/Deletes": noDeletes, "delta/Expired": noHistory}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			lacks := map[string]string{"life/Ack": noAck}
+			lacks := lacking()
 			maps.Copy(lacks, tt.lacks)
+			if tt.service.Repeatable {
+				delete(lacks, "write/Replay")
+			}
 			conntest.Run(t, conntest.Harness{Start: startSystem(tt.service, tt.options), Lacks: lacks})
 		})
 	}
@@ -116,13 +137,12 @@ var onlyFor = map[string]string{
 
 // Each quirk of reading must not change what is read.
 func TestConformanceWithQuirks(t *testing.T) {
-	const noAck = "nothing has to be told to a service"
 	for _, quirk := range names(odatatest.ReadQuirks()) {
 		for _, tracking := range []string{"delta", "watermark"} {
 			if only := onlyFor[quirk]; unfit[quirk+"/"+tracking] != "" || only != "" && only != tracking {
 				continue
 			}
-			lacks := map[string]string{"life/Ack": noAck}
+			lacks := lacking()
 			options := map[string]any{"tracking": tracking}
 			if tracking == "watermark" {
 				lacks["delta/Deletes"] = "a watermark does not report deletions"
