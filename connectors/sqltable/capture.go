@@ -22,6 +22,10 @@ const opListen = "sqltable.SetListeners"
 // that its notes do not grow for ever.
 const silence = 30 * 24 * time.Hour
 
+// seenLayout is the form of seen_at; on SQLite the order of the texts is that
+// of the times.
+const seenLayout = "2006-01-02 15:04:05Z07:00"
+
 // SetListeners says which fields of an entity integrations want to know the
 // changes of; one without fields is removed, those that are not named stay.
 // It makes, alters and removes the triggers as needed. Where changes are not
@@ -123,10 +127,47 @@ func (in *installer) run(ctx context.Context, want map[string][]string) error {
 		}
 		now[consumer] = l
 	}
-	if err := in.save(ctx, have, now); err != nil || changed == nil {
+	if err := in.save(ctx, have, now); err != nil {
 		return err
 	}
-	return changed(ctx)
+	if changed != nil {
+		if err := changed(ctx); err != nil {
+			return err
+		}
+	}
+	return in.sweep(ctx)
+}
+
+// sweep removes the triggers and notes of other tables to which nobody has
+// listened for long: nobody else will.
+func (in *installer) sweep(ctx context.Context) error {
+	q := &query{engine: in.engine}
+	q.WriteString("SELECT entity FROM " + in.table("kedge_capture") + " GROUP BY entity HAVING max(seen_at) < ")
+	q.arg(in.now.Add(-silence).UTC().Format(seenLayout), "timestamptz")
+	var silent []string
+	err := eachRow(ctx, in.q, q.String(), q.args, func(rows *sql.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		silent = append(silent, name)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range silent {
+		if err := in.dropTriggers(ctx, in.q, trigger.Prefix(name)); err != nil {
+			return err
+		}
+		for _, table := range []string{"kedge_change", "kedge_capture"} {
+			q := &query{engine: in.engine}
+			q.WriteString("DELETE FROM " + in.table(table) + " WHERE entity = ")
+			q.arg(name, "text")
+			if _, err := in.q.ExecContext(ctx, q.String(), q.args...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // within reports whether all of list are in of.
@@ -137,8 +178,7 @@ func within(list, of []string) bool {
 // listeners reads who listens to the table.
 func (in *installer) listeners(ctx context.Context) (map[string]listener, error) {
 	q := &query{engine: in.engine}
-	q.WriteString("SELECT consumer, key, fields, epoch, " + [...]string{store.SQLite: "strftime('%s', seen_at)", store.Postgres: "extract(epoch FROM seen_at)"}[in.engine] +
-		" FROM " + in.table("kedge_capture") + " WHERE entity = ")
+	q.WriteString("SELECT consumer, key, fields, epoch, " + in.seconds("seen_at") + " FROM " + in.table("kedge_capture") + " WHERE entity = ")
 	q.arg(in.e.noted(), "text")
 	all := map[string]listener{}
 	err := eachRow(ctx, in.q, q.String(), q.args, func(rows *sql.Rows) error {
@@ -211,7 +251,7 @@ func (in *installer) save(ctx context.Context, have, now map[string]listener) er
 			q.WriteString(", ")
 		}
 		q.WriteString("0, ")
-		q.arg(l.seen.UTC().Format("2006-01-02 15:04:05Z07:00"), "timestamptz")
+		q.arg(l.seen.UTC().Format(seenLayout), "timestamptz")
 		q.WriteString(") ON CONFLICT (entity, consumer) DO UPDATE SET fields = excluded.fields, seen_at = excluded.seen_at")
 		if _, err := in.q.ExecContext(ctx, q.String(), q.args...); err != nil {
 			return err

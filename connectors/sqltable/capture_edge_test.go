@@ -183,7 +183,7 @@ func TestCaptureAfterRestore(t *testing.T) {
 		if out, err := load.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		copied := &captured{t: t, store: storetest.Open(t, to), kind: c.kind, block: strings.Replace(c.block, from, to, 1)}
+		copied := &captured{t: t, store: openForeign(t, to), kind: c.kind, block: strings.Replace(c.block, from, to, 1)}
 		y := &reader{c: copied, d: copied.driver("x"), anchor: x.anchor}
 		y.wantExpired("an anchor of the original")
 		copied.sql("UPDATE doc SET a = 2")
@@ -203,7 +203,7 @@ func TestCaptureAfterRestore(t *testing.T) {
 		if _, err := os.Stat(backup); err != nil {
 			t.Fatal(err)
 		}
-		restored := &captured{t: t, store: storetest.Open(t, "sqlite:"+backup), kind: c.kind, block: strings.Replace(c.block, file, backup, 1)}
+		restored := &captured{t: t, store: openForeign(t, "sqlite:"+backup), kind: c.kind, block: strings.Replace(c.block, file, backup, 1)}
 		y := &reader{c: restored, d: restored.driver("x"), anchor: x.anchor}
 		y.wantExpired("an anchor from after the backup")
 	})

@@ -50,7 +50,7 @@ func startCapture(t *testing.T, dsn string, other bool, entities ...kedge.Entity
 			t.Fatal(err)
 		}
 		c.block = string(block)
-		c.store = storetest.Open(t, dsn)
+		c.store = openForeign(t, dsn)
 	} else {
 		c.store = storetest.Open(t, dsn, sqltable.Migrations()...)
 		c.own = c.store
@@ -62,6 +62,20 @@ func startCapture(t *testing.T, dsn string, other bool, entities ...kedge.Entity
 		}
 	}
 	return c
+}
+
+// openForeign opens a database that has no table of kedge.
+func openForeign(t *testing.T, dsn string) *store.Store {
+	s, err := store.Open(t.Context(), dsn, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 // driver returns a new driver for an integration.

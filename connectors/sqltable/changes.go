@@ -415,6 +415,3 @@ func (e *entity) listener(q *query, consumer string) {
 	q.WriteString(" AND consumer = ")
 	q.arg(consumer, "text")
 }
-
-// timestamp is the time for seen_at, as both databases take it.
-func (d *Driver) timestamp() string { return d.now().UTC().Format("2006-01-02 15:04:05.000Z07:00") }

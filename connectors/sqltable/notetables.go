@@ -88,6 +88,14 @@ type noteTables struct {
 // table returns the name of a control table for SQL.
 func (c *noteTables) table(name string) string { return c.schema + name }
 
+// seconds is a column with a time as seconds since 1970.
+func (c *noteTables) seconds(column string) string {
+	if c.engine == store.Postgres {
+		return "extract(epoch FROM " + column + ")"
+	}
+	return "strftime('%s', " + column + ")"
+}
+
 // home is the first schema that is configured, quoted, with a dot. The tables
 // of trigger capture lie there; in kedge's own database, where kedge's are.
 func (d *Driver) home(engine store.Engine) string {

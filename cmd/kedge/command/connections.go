@@ -20,7 +20,7 @@ func rawJSON(text string) json.RawMessage { return json.RawMessage(text) }
 
 func (a *app) connectionsCommand() *cobra.Command {
 	return group("connections", "List, test and describe the systems that kedge talks to",
-		a.connectionsList(), a.connectionsTest(), a.connectionsSchema(), a.connectionsLogin())
+		a.connectionsList(), a.connectionsTest(), a.connectionsSchema(), a.connectionsLogin(), a.connectionsCapture())
 }
 
 func (a *app) connectionsList() *cobra.Command {

@@ -47,12 +47,18 @@ type Listener struct {
 // A Trigger is one trigger with the statement that makes it.
 type Trigger struct{ Name, SQL string }
 
+// AnyPrefix begins the names of all triggers that this package makes.
+const AnyPrefix = "kedge_capture_"
+
 // Prefix begins the names of all triggers of the named entity. Names of tables
 // may be as long as those of triggers, so it holds a hash instead.
 func Prefix(entity string) string {
 	sum := sha256.Sum256([]byte(entity))
-	return "kedge_capture_" + hex.EncodeToString(sum[:6])
+	return AnyPrefix + hex.EncodeToString(sum[:6])
 }
+
+// OnInsert is the name of the entity's trigger for new rows.
+func OnInsert(entity string) string { return Prefix(entity) + "_insert" }
 
 // consumers lists the names of the listeners as SQL, and more.
 func (s *Set) consumers(more ...string) string {
