@@ -168,6 +168,9 @@ func (e *batchRun) answer(item *batchItem) (*answer, error) {
 			return nil, failedDependency("A request that this one depends on has failed.")
 		}
 	}
+	if err := e.s.faults.throttle("part-429"); err != nil {
+		return nil, err
+	}
 	if item.condition {
 		return nil, failedDependency("Conditions in a batch are not supported.")
 	}

@@ -13,9 +13,9 @@ import (
 // A Fault is a failure that comes now and then.
 type Fault struct {
 	Name  string
-	P     float64       // probability, of 429, 500, cut and lose-reply
+	P     float64       // probability, of 429, part-429, 500, cut and lose-reply
 	N     int           // of dup-next, anchor-expiry and auth-expiry: every how many
-	Delay time.Duration // of slow: before each answer; of 429: the Retry-After
+	Delay time.Duration // of slow: before each answer; of 429 and part-429: the Retry-After
 }
 
 // FaultNames returns the faults that a service can have.
@@ -23,6 +23,7 @@ func FaultNames() []Name {
 	return []Name{
 		{"429", "429=p[,s]: with probability p, 429 with Retry-After of s seconds (default 1)"},
 		{"500", "500=p: with probability p, 500"},
+		{"part-429", "part-429=p[,s]: with probability p, a request in a batch is answered with 429 and not carried out"},
 		{"cut", "cut=p: with probability p, the connection breaks in the middle of the answer"},
 		{"lose-reply", "lose-reply=p: with probability p, the connection breaks after a write was applied and before it is answered"},
 		{"slow", "slow=d: each answer waits for the duration d first"},
@@ -41,7 +42,7 @@ func ParseFault(text string) (Fault, error) {
 	}
 	var err error
 	switch name {
-	case "429":
+	case "429", "part-429":
 		p, seconds, has := strings.Cut(value, ",")
 		f.P, err = probability(p)
 		f.Delay = time.Second
@@ -163,12 +164,21 @@ func (f *faults) current() *Failure {
 	return f.failure
 }
 
+// throttle returns the failure of the fault with that name, if it comes, or nil.
+func (f *faults) throttle(name string) error {
+	fault, ok := f.hit(name)
+	if !ok {
+		return nil
+	}
+	e := fail(http.StatusTooManyRequests, "TooManyRequests", "Too many requests.")
+	e.retryAfter = seconds(fault.Delay)
+	return e
+}
+
 // refuse returns the failure of a request before it is looked at, or nil.
 func (f *faults) refuse() error {
-	if fault, ok := f.hit("429"); ok {
-		e := fail(http.StatusTooManyRequests, "TooManyRequests", "Too many requests.")
-		e.retryAfter = seconds(fault.Delay)
-		return e
+	if err := f.throttle("429"); err != nil {
+		return err
 	}
 	if _, ok := f.hit("500"); ok {
 		return fail(http.StatusInternalServerError, "InternalServerError", "An internal error occurred.")

@@ -18,6 +18,21 @@ func TestFaults(t *testing.T) {
 				t.Errorf("status %d and Retry-After %q, want 429 and 7", r.status, r.header.Get("Retry-After"))
 			}
 		},
+		"part-429": func(t *testing.T) {
+			s, url := newThings(t, 1, Options{Seed: 1, Faults: []string{"part-429=0.5,7"}})
+			got, raw := sendBatch(t, url, "json", []part{adding("1", "", "p"), adding("2", "", "q"), adding("3", "", "r"), adding("4", "", "s")})
+			done := 0
+			for _, p := range got {
+				if p.status == 201 {
+					done++
+				} else if p.status != 429 {
+					t.Errorf("status %d, want 201 or 429", p.status)
+				}
+			}
+			if done == 0 || done == 4 || len(s.Records("things")) != 1+done || !strings.Contains(raw.raw, `"retry-after":"7"`) {
+				t.Errorf("%d of 4 done and %d rows: %s", done, len(s.Records("things")), raw.raw)
+			}
+		},
 		"500": func(t *testing.T) {
 			_, url := newThings(t, 1, Options{Faults: []string{"500=1"}})
 			if r := get(t, url+"$metadata"); r.status != 500 {

@@ -111,6 +111,7 @@ func TestMalformedInput(t *testing.T) {
 		wantStatus(t, body, r, 400)
 		errorOf(t, r)
 	}
+	wantStatus(t, "compressed", send(t, "PATCH", url+"things('a')", `{"n":"5"}`, "Content-Encoding", "gzip"), 415)
 	wantText(t, "the row", rowOf(s, "a"), "1|thing a|code a||v1")
 }
 

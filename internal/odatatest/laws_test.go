@@ -79,7 +79,15 @@ func TestCopyEqualsSource(t *testing.T) {
 		edit := func() {
 			for range rapid.IntRange(0, 3).Draw(rt, "edits") {
 				id, n := rapid.SampledFrom(strings.Split("abcdefgh", "")).Draw(rt, "id"), rapid.IntRange(-2, 2).Draw(rt, "n")
-				switch rapid.IntRange(0, 3).Draw(rt, "edit") {
+				switch rapid.IntRange(0, 5).Draw(rt, "edit") {
+				case 4: // a client's writes, in a group that fails, or not
+					added := adding("2", "g", "")
+					added.body = `{"id":"` + rapid.SampledFrom([]string{"x", "y", id}).Draw(rt, "added") + `","n":"1","name":"added"}`
+					parts := []part{changing("1", "g", id, fmt.Sprint(n)), added,
+						{id: "3", group: "g", method: "DELETE", url: "things('" + rapid.SampledFrom([]string{"a", "b", "x"}).Draw(rt, "removed") + "')"}}
+					sendBatch(t, server.URL+"/", rapid.SampledFrom([]string{"multipart", "json"}).Draw(rt, "format"), parts)
+				case 5:
+					send(t, "PUT", server.URL+"/things('"+id+"')", fmt.Sprintf(`{"n":"%d","name":"put"}`, n))
 				case 0:
 					s.Delete("things", kedge.Key(id))
 				case 1:

@@ -198,6 +198,9 @@ func (rq *request) readBody() (err error) {
 	if rq.Body == nil {
 		return nil
 	}
+	if e := rq.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return fail(http.StatusUnsupportedMediaType, "UnsupportedMediaType", "The body must not be compressed.")
+	}
 	if rq.body, err = io.ReadAll(io.LimitReader(rq.Body, maxBody+1)); err != nil {
 		return badRequest("The body cannot be read.")
 	}

@@ -29,13 +29,13 @@ type table struct {
 type row struct {
 	of       *model
 	base     int           // number of the generated row it starts as, or -1
-	own      []kedge.Value // key of a row that was not generated
+	own      []kedge.Value // key, of a row that was not generated or was near a write
 	versions []version
 }
 
 // keys returns the values of the key.
 func (r *row) keys() []kedge.Value {
-	if r.base < 0 {
+	if r.own != nil {
 		return r.own
 	}
 	return pick(r.of.set.Row(r.base), r.of.key)
@@ -105,6 +105,7 @@ func (t *table) find(keys []kedge.Value) (int, bool) {
 // write adds a version to the row with these keys. nil values delete it.
 func (t *table) write(seq, number int64, keys, values []kedge.Value) {
 	i, ok := t.find(keys)
+	t.keepKeys(i)
 	if !ok {
 		if values == nil {
 			return
@@ -130,6 +131,15 @@ func (t *table) write(seq, number int64, keys, values []kedge.Value) {
 	r.versions = append(r.versions, v)
 	t.log = append(t.log, edit{row: r, at: len(r.versions) - 1})
 	t.note(r, values)
+}
+
+// keepKeys keeps the keys of the rows that a search for row i looks at: making
+// them again and again would take most of the time of a write.
+func (t *table) keepKeys(i int) {
+	sort.Search(len(t.rows), func(j int) bool {
+		t.rows[j].own = t.rows[j].keys()
+		return j >= i
+	})
 }
 
 // editsAfter returns the edits of commits after seq.

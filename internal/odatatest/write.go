@@ -3,6 +3,7 @@ package odatatest
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/kedge-sync/kedge"
 )
@@ -34,6 +35,7 @@ func (s *Service) write(rq *request, res *resource) (*answer, error) {
 	before := s.seq
 	a, replayed, err := s.repeats.once(c, s.opts.Now(), func() (*answer, error) { return s.apply(c) })
 	w := Write{Method: rq.Method, Set: c.t.ent.Name, Key: c.key, Batch: rq.part, Replayed: replayed, Applied: s.seq != before, Created: c.created}
+	w.IfMatch, w.Prefer = rq.Header.Get("If-Match"), strings.Join(rq.Header.Values("Prefer"), ", ")
 	if w.Status = statusOf(err); err == nil {
 		w.Status = a.status
 	}

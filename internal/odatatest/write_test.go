@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kedge-sync/kedge"
@@ -209,6 +211,36 @@ func TestWriteSteps(t *testing.T) {
 				t.Errorf("the log of writes has %+v", w)
 			}
 		})
+	}
+}
+
+// Of clients that change what they have read, each with the tag, none undoes
+// what another has done.
+func TestConcurrentWrites(t *testing.T) {
+	s, url := newThings(t, 1, Options{})
+	var done atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 10 {
+				r := get(t, url+"things('a')?$select=n")
+				var row struct{ N int }
+				if err := json.Unmarshal([]byte(r.raw), &row); err != nil {
+					t.Error(err)
+				}
+				r = do(t, "PATCH", url+"things(code='code%20a')", fmt.Sprintf(`{"n":%d}`, row.N+1), "Content-Type", "application/json", "If-Match", r.header.Get("ETag"))
+				if r.status == 204 {
+					done.Add(1)
+				} else if r.status != 412 {
+					t.Errorf("status %d, want 204 or 412: %s", r.status, r.raw)
+				}
+				readAll(t, url+"things?$orderby=n%20desc")
+			}
+		})
+	}
+	wg.Wait()
+	if n := s.Records("things")[0].Get("n").Int(); n != 1+done.Load() || done.Load() == 0 {
+		t.Errorf("n is %d after %d changes", n, done.Load())
 	}
 }
 

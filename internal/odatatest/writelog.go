@@ -14,7 +14,11 @@ type Write struct {
 	Key    kedge.Key `json:"key,omitempty"`  // of the row; "" if the request was refused before it was known
 	Body   string    `json:"body,omitempty"` // as it was sent; "" with [Options.Bench]
 	Status int       `json:"status"`
-	Batch  bool      `json:"batch,omitempty"`
+
+	IfMatch string `json:"ifMatch,omitempty"`
+	Prefer  string `json:"prefer,omitempty"`
+
+	Batch bool `json:"batch,omitempty"`
 
 	Created bool `json:"created,omitempty"` // the row was new
 	// Applied tells that the row was written, and that it was not taken back
