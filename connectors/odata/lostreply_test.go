@@ -44,6 +44,19 @@ func (l *loser) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(answer.Body.Bytes())
 }
 
+// from makes l lose answers as lose says, and forget what was sent.
+func (l *loser) from(lose func(*http.Request) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lose, l.sent = lose, nil
+}
+
+func (l *loser) methods() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return fmt.Sprint(l.sent)
+}
+
 // first loses the answer to the first request with the method.
 func first(method string) func(*http.Request) bool {
 	done := false
@@ -102,12 +115,12 @@ func TestLostReply(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, d := startLoser(t, tt.service, map[string]any{"batch": "none"})
 			before := write(t, d, change(kedge.Insert, "widgets", "there", values{"string": str("old")}))
-			l.sent, l.lose = nil, first(tt.lose)
+			l.from(first(tt.lose))
 			results, err := d.Write(t.Context(), []kedge.Change{tt.make(before[0].Version)})
 			if got := outcomes(results); got != tt.want || (kedge.KindOf(err) == kedge.OutcomeUnknown) != tt.unknown || err != nil && !tt.unknown {
 				t.Errorf("got %s and %v, want %s, unknown %v", got, err, tt.want, tt.unknown)
 			}
-			if got := fmt.Sprint(l.sent); got != tt.sent {
+			if got := l.methods(); got != tt.sent {
 				t.Errorf("sent %s, want %s", got, tt.sent)
 			}
 			for key, n := range l.service.Inserted("widgets") {
@@ -128,7 +141,7 @@ func TestLostRepliesStory(t *testing.T) {
 				everyForm(t, func(t *testing.T, options map[string]any) {
 					l, d := startLoser(t, odatatest.Options{Repeatable: repeatable}, options)
 					rnd := rand.New(rand.NewPCG(seed, 1))
-					l.lose = func(*http.Request) bool { return rnd.IntN(3) == 0 }
+					l.from(func(*http.Request) bool { return rnd.IntN(3) == 0 })
 					var pending []kedge.Change
 					for i := range 30 {
 						key := kedge.Key(fmt.Sprintf("w%02d", i))

@@ -7,10 +7,8 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/kedge-sync/kedge"
-	"github.com/kedge-sync/kedge/connectors/odata/csdl"
 	"github.com/kedge-sync/kedge/connectors/odata/wire"
 	"github.com/kedge-sync/kedge/internal/httpclient"
 
@@ -22,92 +20,6 @@ const opBatch = "odata.Batch"
 
 // maxAnswerPages is how many links of one JSON answer are followed.
 const maxAnswerPages = 1000
-
-// batchFormat settles in which form n requests about e go to the service
-// together; 0 means that they do not.
-func (d *Driver) batchFormat(ctx context.Context, m *metadata, e *entity, n int) (codec.Format, error) {
-	switch e.opts.Batch {
-	case none:
-		return 0, nil
-	case multipart:
-		return codec.Multipart, nil
-	case asJSON:
-		return codec.JSON, nil
-	}
-	if n < 2 {
-		return 0, nil
-	}
-	format := d.announcedFormat(m)
-	known := d.findings.get(ctx, m.model.Hash, wholeService, d.env.Now())
-	switch {
-	case format == 0 || known.Batch == failed:
-		return 0, nil
-	case known.Batch == found:
-		return format, nil
-	}
-	why, err := d.testBatch(ctx, e, format)
-	if err != nil {
-		return 0, err
-	}
-	result := found
-	if why != "" {
-		result, format = failed, 0
-	}
-	d.findings.update(ctx, m.model.Hash, wholeService, d.env.Now(), func(f *finding) { f.Batch, f.BatchWhy = result, why })
-	return format, nil
-}
-
-// announcedFormat is the form of batches that the metadata speaks for.
-func (d *Driver) announcedFormat(m *metadata) codec.Format {
-	support := m.model.Batch
-	asked := func(media string) bool {
-		return slices.ContainsFunc(support.Formats, func(f string) bool { return strings.HasPrefix(strings.ToLower(f), media) })
-	}
-	switch {
-	case support.Supported == csdl.No:
-		return 0
-	case asked("application/json"):
-		return codec.JSON
-	case asked("multipart/mixed"):
-		return codec.Multipart
-	case m.model.Version == "4.01" && d.cfg.MaxVersion == "4.01":
-		return codec.JSON
-	}
-	return codec.Multipart
-}
-
-// testBatch reads one row by a batch. why tells what is wrong, "" if nothing is.
-func (d *Driver) testBatch(ctx context.Context, e *entity, format codec.Format) (why string, err error) {
-	company, err := d.companyPath(ctx)
-	if err != nil {
-		return "", err
-	}
-	w := &writer{d: d, e: e, company: company}
-	var q query
-	e.selection(&q, nil)
-	q.add("$top", "1")
-	r := &request{method: http.MethodGet, path: w.setPath("", &q), effect: httpclient.Read}
-	answer, a := d.sendBatch(ctx, opBatch, format, []*request{r}, false, d.plainJSON.Load())
-	if a != nil && a.status == 0 {
-		switch kedge.KindOf(a.err) {
-		case kedge.Invalid, kedge.TooLarge:
-			return "the answer to a batch cannot be read", nil
-		}
-		return "", a.err
-	}
-	if a != nil {
-		switch e := w.fault(r, a); e.Kind {
-		case kedge.Transient, kedge.Throttled, kedge.Unauthorized:
-			return "", e
-		}
-		return "the service has no batches", nil
-	}
-	one := answer.Single(1, false)[0]
-	if one.State != codec.Answered || one.Part.Status != http.StatusOK {
-		return "a batch with one read did not answer it", nil
-	}
-	return "", nil
-}
 
 // sendBatch sends requests as one batch, which has the effect of the worst of
 // them. Of an answer that was cut, the whole parts are returned. A reply tells
@@ -251,59 +163,4 @@ func (w *writer) batchFailed(tasks []*task, a *reply) {
 		}
 	}
 	w.stop(err)
-}
-
-// sendGroup sends the writes of tasks as one group.
-func (w *writer) sendGroup(tasks []*task) {
-	if len(tasks) < len(w.tasks) { // one was refused already
-		w.undo(tasks, -1)
-		return
-	}
-	answer, a := w.d.sendBatch(w.ctx, opWrite, w.format, requestsOf(tasks), true, anyPlain(tasks))
-	if a != nil {
-		w.batchFailed(tasks, a)
-		return
-	}
-	verdict, all, culprit, part := answer.Group(len(tasks))
-	switch verdict {
-	case codec.Done:
-		for i, t := range tasks {
-			t.take(replyOf(all[i].Part))
-		}
-	case codec.RolledBack:
-		cause := replyOf(part)
-		if cause.refusesFormat() && !anyPlain(tasks) {
-			for _, t := range tasks {
-				t.plain = true
-			}
-			return
-		}
-		w.rollBack(tasks, culprit, cause)
-	default:
-		for _, t := range tasks {
-			t.lose(errNoWord)
-		}
-	}
-}
-
-// rollBack rejects the changes of a group that was undone. If nobody says which
-// one failed, the cause is the error of all.
-func (w *writer) rollBack(tasks []*task, culprit int, cause *reply) {
-	for i, t := range tasks {
-		if culprit < 0 || i == culprit {
-			undone := *t.req
-			undone.effect = httpclient.Idempotent // nothing was done, so nothing is unknown
-			t.refuse(&undone, cause)
-		}
-	}
-	w.undo(tasks, culprit)
-}
-
-// undo rejects the changes of a group but for the culprit.
-func (w *writer) undo(tasks []*task, culprit int) {
-	for i, t := range tasks {
-		if i != culprit && t.req != nil {
-			t.reject(kedge.Transient, errUndone, "")
-		}
-	}
 }

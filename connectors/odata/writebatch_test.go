@@ -264,6 +264,20 @@ func TestBatchCutAnywhere(t *testing.T) {
 	}
 }
 
+// A version that holds line ends makes no lines of its own in a batch.
+func TestHostileVersion(t *testing.T) {
+	s, d := widgets(t, odatatest.Options{}, map[string]any{"batch": "multipart"})
+	if err := s.Put("widgets", newRecord("a", 1), newRecord("b", 1)); err != nil {
+		t.Fatal(err)
+	}
+	evil := change(kedge.Update, "widgets", "a", values{"int": kedge.Int(2)})
+	evil.Version = "\"x\r\n\r\n{}\r\n--batch\r\nDELETE widgets('b')\""
+	wantOutcomes(t, "changes", write(t, d, evil, change(kedge.Update, "widgets", "b", values{"int": kedge.Int(2)})), "rejected:conflict updated")
+	if n := len(s.Records("widgets")); n != 2 {
+		t.Errorf("there are %d records, want 2", n)
+	}
+}
+
 // A service without batches is written to one by one, and asked once only.
 func TestNoBatches(t *testing.T) {
 	s, d := widgets(t, odatatest.Options{Batch: "none"}, nil)
