@@ -67,6 +67,19 @@ func TestInterrupt(t *testing.T) {
 	})
 }
 
+// TestInterruptedPlan: what stores nothing just stops.
+func TestInterruptedPlan(t *testing.T) {
+	s := newSite(t, storetest.SQLiteDSN(t))
+	s.gate.hold(0)
+	plan := s.start("plan", "crm", "--sync")
+	s.gate.await(t)
+	plan.interrupt()
+	plan.ends(1)
+	if got, want := plan.out.String()+plan.err.String(), "kedge: stopped\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestSecondInterrupt: where the first Ctrl-C cannot stop the sync, because
 // the database does not answer, the second ends the process at once, and
 // nothing is lost.

@@ -42,7 +42,11 @@ func run() int {
 		return 0
 	}
 	code := command.ExitCode(err)
-	if !errors.Is(err, command.ErrShown) {
+	switch {
+	case errors.Is(err, command.ErrShown):
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "kedge: stopped")
+	default:
 		fmt.Fprintln(os.Stderr, "kedge: "+err.Error())
 	}
 	return code

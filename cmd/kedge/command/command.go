@@ -98,6 +98,7 @@ how far it got: full and incremental, resumable, with nothing lost when it is
 killed. It reads its configuration from kedge.yaml.
 
 New here? "kedge demo" shows a sync in a minute, "kedge init" writes a config.`,
+		Example:       examples("kedge demo", "kedge init", "kedge check", "kedge sync --all", "kedge status"),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       Version,
@@ -173,6 +174,12 @@ func envOr(name, def string) string {
 func group(use, short string, subs ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: use, Short: short}
 	c.AddCommand(subs...)
+	var lines []string
+	for _, sub := range subs {
+		first, _, _ := strings.Cut(strings.TrimSpace(sub.Example), "\n")
+		lines = append(lines, first)
+	}
+	c.Example = examples(lines...)
 	return c
 }
 

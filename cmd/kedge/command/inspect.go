@@ -48,7 +48,7 @@ func (a *app) logCommand() *cobra.Command {
 	var follow bool
 	c := &cobra.Command{
 		Use: "log [RUN]", Short: "Show what runs and connections did", Args: cobra.MaximumNArgs(1),
-		Long:    "Shows one line for each entity of each run, and one for each event: a record that went to quarantine, an anchor that expired, a sign-in.",
+		Long:    "Shows one line for each entity of each run, and one for each event: a record that went to quarantine, an anchor that expired, a sign-in. With --follow, --json prints an object per line.",
 		Example: examples("kedge log", "kedge log --integration crm", "kedge log --follow", "kedge log --json"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.sync(cmd.Context())
@@ -365,6 +365,9 @@ func (a *app) quarantineRetry() *cobra.Command {
 			a.patient = true
 			s, err := a.sync(cmd.Context())
 			if err != nil {
+				return err
+			}
+			if err := a.known(cmd.Context(), name); err != nil {
 				return err
 			}
 			byIntegration, err := s.QuarantinedIn(cmd.Context(), args, name)

@@ -233,7 +233,7 @@ func (a *app) mapTables() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use: "tables NAME", Short: "Make the local tables and columns that the mapping needs", Args: cobra.ExactArgs(1),
-		Long:    "Prints the statements for what is missing and, after a question or with --yes, carries them out. Nothing is ever dropped or narrowed.",
+		Long:    "Prints the statements for what is missing and, after a question or with --yes, carries them out. Nothing is ever dropped or narrowed. With create and onMissingColumn in the connection, runs do it by themselves.",
 		Example: examples("kedge map tables crm", "kedge map tables crm --yes"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, i, err := a.integration(cmd.Context(), args[0])

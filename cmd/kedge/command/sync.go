@@ -22,7 +22,8 @@ func (a *app) syncCommand() *cobra.Command {
 		Use: "sync NAME...", Short: "Bring integrations up to date",
 		Long: `Reads what changed since the last run, or everything in the first run, and
 stores it. A run that is killed costs nothing: the next one goes on where it
-was. More deletes than the mapping's limit stop the run until they are
+was. Tables and columns that are missing are made if the local connection says
+so (create, onMissingColumn). More deletes than the mapping's limit stop the run until they are
 confirmed with --force-deletes or taken back with "kedge deletes discard".
 
 Exit codes: 0 done, 1 failed or another run is active, 3 some records are in
@@ -256,7 +257,9 @@ func (a *app) planCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "plan NAME", Aliases: []string{"preview"}, Short: "Show what an import or a sync would do, and change nothing", Args: cobra.ExactArgs(1),
 		Long: `Reads and decides with the code that runs use and prints what would be done
-with each record, with the old and new values of each changed field.`,
+with each record, with the old and new values of each changed field. Tables
+and columns that a run would make first are printed as statements, entities
+that it would leave out with the reason.`,
 		Example: examples("kedge plan crm", "kedge plan crm --sync --entity customers", "kedge plan crm --json", "kedge plan crm --ignore-key"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if upload {
