@@ -180,3 +180,34 @@ func TestFullDiskOfPostgres(t *testing.T) {
 		})
 	}
 }
+
+// TestLostConnectionToTheLocalSide is the same for rows in a database that is
+// not kedge's own: rows may be written when what is known of them is not.
+func TestLostConnectionToTheLocalSide(t *testing.T) {
+	for name, yaml := range mappings {
+		for _, point := range []string{"p1", "p4", "p5"} {
+			t.Run(name+" "+point, func(t *testing.T) {
+				t.Parallel()
+				dsn := storetest.PostgresDSN(t)
+				w := foreignWorld(t, storetest.SQLite(t, syncer.Migrations()...), storetest.Open(t, dsn), dsn, ruled(yaml, "maxRows: 100"))
+				w.smallPages(4)
+				rows := w.many(20)
+				for nth := 1; nth <= 3; nth++ {
+					w.faulty(point, nth, w.disconnect)
+					if res, err := w.syncer.Run(t.Context(), syncer.Request{Integration: "crm"}); res.State == syncer.Stopped || res.State == syncer.Partial {
+						t.Errorf("state %s, %v, %+v, want failed or succeeded", res.State, err, res.Entities)
+					}
+					w.put(fmt.Sprintf("C%04d Anna 1", nth))
+					rows[nth] = fmt.Sprintf("C%04d Anna 1", nth)
+				}
+				w.delete("C0000")
+				w.faulty("", 0, nil)
+				if res := w.run(syncer.Request{}); res.State != syncer.Succeeded {
+					t.Errorf("next run: %s, %+v, want succeeded", res.State, res.Entities)
+				}
+				w.table(rows[1:]...)
+				w.same("quarantine", w.quarantined())
+			})
+		}
+	}
+}
