@@ -35,7 +35,7 @@ func TestEqual(t *testing.T) {
 		{CompareNocase, d("1"), d("1.0"), true},
 		{"round:2", d("19.994"), d("19.99"), true}, {"round:2", d("19.995"), d("20"), true}, {"round:2", d("19.995"), d("19.99"), false}, {"round:2", d("-19.995"), d("-20.00"), true},
 		{"round:2", d("-0.004"), d("0"), true}, {"round:0", d("9.5"), d("10"), true}, {"round:0", d("0.5"), d("1"), true}, {"round:0", d("0.4999"), d("0"), true},
-		{"round:2", f(0.125), f(0.13), true}, {"round:2", f(-0.0), f(0), true}, {"round:2", f(math.Inf(1)), f(math.Inf(1)), true}, {"round:2", f(math.Inf(1)), f(math.Inf(-1)), false},
+		{"round:2", f(0.125), f(0.13), true}, {"round:2", f(math.Copysign(0, -1)), f(0), true}, {"round:2", f(math.Inf(1)), f(math.Inf(1)), true}, {"round:2", f(math.Inf(1)), f(math.Inf(-1)), false},
 		{"round:2", kedge.Int(19), kedge.Int(20), false}, {"round:2", d("1e3"), d("1000.001"), true}, {"round:2", s("1.001"), s("1"), false},
 	} {
 		c := newComparator(tt.compare)

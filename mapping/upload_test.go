@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -254,6 +255,30 @@ func TestUploadDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { p.LocalHash(src) }); n != 0 {
 		t.Errorf("LocalHash allocates %v times, want 0", n)
 	}
+}
+
+// Several goroutines share a plan.
+func TestUploadConcurrently(t *testing.T) {
+	ext := []kedge.Field{field("Id", kedge.TypeString), field("X", kedge.TypeString), field("Y", kedge.TypeString)}
+	loc := []kedge.Field{field("id", kedge.TypeString), field("x", kedge.TypeInt), field("y", kedge.TypeString)}
+	p := planFor(t, ext, loc, "    direction: bidirectional\n    fields: [{external: X, local: x, values: {Open: 0, Closed: 1}}, {external: Y, local: y, compare: nocase, expr: {download: lower(value), upload: upper(value)}}]\n")
+	src := localRecord(p, map[string]kedge.Value{"x": kedge.Int(1), "y": kedge.String("why")})
+	hash := p.LocalHash(src)
+	var workers sync.WaitGroup
+	for range 4 {
+		workers.Go(func() {
+			var dst kedge.Record
+			for range 50 {
+				if err := p.Upload(&dst, src, nil, true); err != nil || dst.Get("X").Str() != "Closed" || dst.Get("Y").Str() != "WHY" {
+					t.Errorf("got %v, %v; want Closed and WHY", dst.Values, err)
+				}
+				if p.LocalHash(src) != hash {
+					t.Error("LocalHash differs between calls")
+				}
+			}
+		})
+	}
+	workers.Wait()
 }
 
 func TestUploadLookups(t *testing.T) {
