@@ -106,4 +106,3 @@ func logLine(r syncer.LogRow) string {
 	}
 	return line
 }
-

@@ -1,0 +1,126 @@
+package command
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kedge-sync/kedge/syncer"
+)
+
+func (a *app) planCommand() *cobra.Command {
+	var req syncer.Request
+	var limit int
+	var download, upload, sync bool
+	c := &cobra.Command{
+		Use: "plan NAME", Aliases: []string{"preview"}, Short: "Show what an import or a sync would do, and change nothing", Args: cobra.ExactArgs(1),
+		Long: `Reads and decides with the code that runs use and prints what would be done
+with each record, with the old and new values of each changed field. Tables
+and columns that a run would make first are printed as statements, entities
+that it would leave out with the reason.`,
+		Example: examples("kedge plan crm", "kedge plan crm --sync --entity customers", "kedge plan crm --json", "kedge plan crm --ignore-key"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if upload {
+				return usagef("--upload: this version of kedge only downloads")
+			}
+			if download && sync {
+				return usagef("give one of --download and --sync")
+			}
+			req.Integration, req.PlanOf = args[0], syncer.Import
+			if sync {
+				req.PlanOf = syncer.Sync
+			}
+			return a.plan(cmd, req, limit)
+		},
+	}
+	c.Flags().BoolVar(&download, "download", false, "plan an import (the default)")
+	c.Flags().BoolVar(&upload, "upload", false, "plan an export")
+	c.Flags().BoolVar(&sync, "sync", false, "plan a sync")
+	c.Flags().StringArrayVar(&req.Entities, "entity", nil, "only this entity of the mapping; may be repeated")
+	c.Flags().IntVar(&limit, "limit", 100, "show at most so many records; 0 means all")
+	c.Flags().BoolVar(&req.IgnoreKey, "ignore-key", false, "match records by their links only")
+	return c
+}
+
+const planNote = "note: this preview honours the key, unlike the reference product; --ignore-key shows that view"
+
+// plan prints the decisions of a preview: all of them are counted; of those
+// about records, limit are shown.
+func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
+	s, err := a.sync(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if err := a.known(cmd.Context(), req.Integration); err != nil {
+		return err
+	}
+	req.Trigger = "cli"
+	shown := []syncer.Decision{}
+	counts := map[string]int{}
+	records, left := 0, 0
+	for d, err := range s.Preview(cmd.Context(), req) {
+		if err != nil {
+			return err
+		}
+		counts[d.Action]++
+		if d.ExtKey != "" {
+			records++
+		}
+		if limit != 0 && records > limit && d.ExtKey != "" {
+			left++
+			continue
+		}
+		shown = append(shown, d)
+	}
+	if !req.IgnoreKey {
+		defer fmt.Fprintln(cmd.ErrOrStderr(), planNote)
+	}
+	return a.print(cmd.OutOrStdout(), shown, func(w io.Writer) {
+		g := newGrid(w, "ENTITY", "ACTION", "EXTERNAL", "LOCAL", "CHANGES")
+		for _, d := range shown {
+			switch d.Action {
+			case "schema":
+				fmt.Fprintln(w, "would be made first: "+d.Reason+";")
+			case "held":
+				fmt.Fprintln(w, d.Entity+" would be held: "+d.Reason)
+			default:
+				g.row(d.Entity, d.Action, d.ExtKey, d.LocalKey, changesText(d))
+			}
+		}
+		g.end()
+		if left > 0 {
+			fmt.Fprintf(w, "… and %d more; --limit 0 shows all\n", left)
+		}
+		for _, action := range []string{"create", "update", "delete", "unchanged", "filtered", "duplicate", "quarantine", "held"} {
+			if counts[action] > 0 {
+				fmt.Fprintf(w, "%s: %d\n", action, counts[action])
+			}
+		}
+	})
+}
+
+func changesText(d syncer.Decision) string {
+	if d.Reason != "" {
+		return d.Reason
+	}
+	text := ""
+	for i, c := range d.Changes {
+		if i > 0 {
+			text += ", "
+		}
+		if d.Action == "create" {
+			text += fmt.Sprintf("%s=%v", c.Field, orNull(c.To))
+		} else {
+			text += fmt.Sprintf("%s: %v → %v", c.Field, orNull(c.From), orNull(c.To))
+		}
+	}
+	return text
+}
+
+func orNull(v any) any {
+	if v == nil {
+		return "null"
+	}
+	return v
+}
