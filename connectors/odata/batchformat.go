@@ -36,7 +36,10 @@ func (d *Driver) batchFormat(ctx context.Context, m *metadata, e *entity, n int)
 		return format, nil
 	}
 	why, err := d.testBatch(ctx, e, format)
-	if err != nil {
+	switch {
+	case kedge.KindOf(err) == kedge.Transient && statusOf(err) != 0:
+		return 0, nil // it fails today; without batches it may go on
+	case err != nil:
 		return 0, err
 	}
 	result := found
@@ -85,16 +88,19 @@ func (d *Driver) testBatch(ctx context.Context, e *entity, format codec.Format) 
 		}
 		return "", a.err
 	}
-	if a != nil {
+	why = "the service has no batches"
+	if a == nil {
+		one := answer.Single(1, false)[0]
+		if one.State == codec.Answered && one.Part.Status == http.StatusOK {
+			return "", nil
+		}
+		why, a = "a batch with one read did not answer it", replyOf(one.Part)
+	}
+	if a.status >= 400 {
 		switch e := w.fault(r, a); e.Kind {
 		case kedge.Transient, kedge.Throttled, kedge.Unauthorized:
 			return "", e
 		}
-		return "the service has no batches", nil
 	}
-	one := answer.Single(1, false)[0]
-	if one.State != codec.Answered || one.Part.Status != http.StatusOK {
-		return "a batch with one read did not answer it", nil
-	}
-	return "", nil
+	return why, nil
 }

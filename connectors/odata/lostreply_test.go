@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 
@@ -130,6 +131,88 @@ func TestLostReply(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A batch whose answer is lost is sent again only if that is harmless for each
+// of its changes.
+func TestLostBatch(t *testing.T) {
+	insert := func(key kedge.Key) kedge.Change {
+		c := change(kedge.Insert, "widgets", key, values{"int": kedge.Int(1)})
+		c.IdempotencyKey = "insert " + string(key)
+		return c
+	}
+	for name, tt := range map[string]struct {
+		service odatatest.Options
+		changes []kedge.Change
+		want    string
+		sent    string
+	}{
+		"updates":            {odatatest.Options{}, []kedge.Change{change(kedge.Update, "widgets", "a", nil), change(kedge.Update, "widgets", "b", nil)}, "updated updated", "[POST POST]"},
+		"inserts":            {odatatest.Options{}, []kedge.Change{insert("x"), insert("y")}, "unset unset", "[POST]"},
+		"an insert among":    {odatatest.Options{}, []kedge.Change{change(kedge.Update, "widgets", "a", nil), insert("y")}, "unset unset", "[POST]"},
+		"repeatable inserts": {odatatest.Options{Repeatable: true}, []kedge.Change{insert("x"), insert("y")}, "inserted inserted", "[POST POST]"},
+		"an ETag":            {odatatest.Options{}, []kedge.Change{withVersion(change(kedge.Update, "widgets", "a", nil)), change(kedge.Update, "widgets", "b", nil)}, "unset unset", "[POST]"},
+	} {
+		for _, form := range []string{"multipart", "json"} {
+			for _, atomic := range []bool{false, true} {
+				t.Run(fmt.Sprint(name, "/", form, "/", atomic), func(t *testing.T) {
+					l, d := startLoser(t, tt.service, map[string]any{"batch": form, "atomic": atomic})
+					if err := l.service.Put("widgets", newRecord("a", 1), newRecord("b", 1)); err != nil {
+						t.Fatal(err)
+					}
+					l.from(first(http.MethodPost))
+					results, err := d.Write(t.Context(), tt.changes)
+					unknown := strings.Contains(tt.want, "unset")
+					if got := outcomes(results); got != tt.want || unknown != (kedge.KindOf(err) == kedge.OutcomeUnknown) || err != nil && !unknown {
+						t.Errorf("got %s and %v, want %s", got, err, tt.want)
+					}
+					if got := l.methods(); got != tt.sent {
+						t.Errorf("sent %s, want %s", got, tt.sent)
+					}
+					for key, n := range l.service.Inserted("widgets") {
+						if n > 1 {
+							t.Errorf("%s was created %d times", key, n)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// A deletion that is repeated finds nothing; in a group that would undo the rest.
+func TestLostDelete(t *testing.T) {
+	for _, form := range []string{"multipart", "json"} {
+		for _, atomic := range []bool{false, true} {
+			l, d := startLoser(t, odatatest.Options{}, map[string]any{"batch": form, "atomic": atomic})
+			if err := l.service.Put("widgets", newRecord("a", 1), newRecord("b", 1)); err != nil {
+				t.Fatal(err)
+			}
+			lost := false
+			l.from(func(*http.Request) bool { // the first answer after which the record is gone
+				hit := !lost && len(l.service.Records("widgets")) == 1
+				lost = lost || hit
+				return hit
+			})
+			changes := []kedge.Change{change(kedge.Update, "widgets", "a", nil), change(kedge.Delete, "widgets", "b", nil), change(kedge.Delete, "widgets", "gone", nil)}
+			results, err := d.Write(t.Context(), changes)
+			if atomic {
+				if got := outcomes(results); got != "unset unset unchanged" || kedge.KindOf(err) != kedge.OutcomeUnknown {
+					t.Errorf("%s, atomic: got %s and %v", form, got, err)
+				}
+			} else if wantOutcomes(t, form, results, "updated unchanged unchanged"); err != nil {
+				t.Error(err)
+			}
+			if !lost {
+				t.Error("no answer was lost")
+			}
+		}
+	}
+}
+
+func withVersion(c kedge.Change) kedge.Change {
+	c.Version = `W/"1"`
+	return c
 }
 
 // Whatever replies are lost, a caller that looks before it repeats ends with

@@ -94,22 +94,24 @@ func isETag(version string) bool {
 func (t *task) expecting(next func(ifMatch string)) {
 	v := t.change.Version
 	switch {
+	case t.atomic && t.change.Op == kedge.Delete: // a record that is not there would undo the group
 	case v == "":
 		next(t.anyMatch())
+		return
 	case isETag(v) && t.w.e.opts.IfMatch != never:
 		next(v)
-	default:
-		t.look(func(row *wire.Page, etag string) {
-			if etag != v && row.Last.Version != v {
-				t.reject(kedge.Conflict, errStale, "")
-				return
-			}
-			if !isETag(etag) || t.w.e.opts.IfMatch == never {
-				etag = t.anyMatch()
-			}
-			next(etag)
-		}, t.missing)
+		return
 	}
+	t.look(func(row *wire.Page, etag string) {
+		switch {
+		case v != "" && etag != v && row.Last.Version != v:
+			t.reject(kedge.Conflict, errStale, "")
+		case v != "" && isETag(etag) && t.w.e.opts.IfMatch != never:
+			next(etag)
+		default:
+			next(t.anyMatch())
+		}
+	}, t.missing)
 }
 
 // look reads key and version of the record.
@@ -198,6 +200,9 @@ func (t *task) delete(ifMatch string) {
 		return
 	}
 	r := &request{method: http.MethodDelete, path: path, effect: httpclient.Idempotent, ifMatch: ifMatch}
+	if t.atomic {
+		r.effect = httpclient.Once // a second time it fails, and undoes what was done the first time
+	}
 	t.send(r, func(a *reply) {
 		switch {
 		case a.ok():

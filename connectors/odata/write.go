@@ -235,6 +235,9 @@ func (w *writer) stops(r *request, a *reply) error {
 		return named(call{op: opWrite, entity: w.e.info.Name}, a.err, wire.ErrorBody{})
 	}
 	if a.part {
+		if e := w.fault(r, a); e.Kind == kedge.Throttled {
+			return e // it was not executed, and the others will not be either
+		}
 		return nil
 	}
 	switch a.status {

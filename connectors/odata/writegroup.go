@@ -1,7 +1,10 @@
 package odata
 
 import (
+	"slices"
+
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
 	"github.com/kedge-sync/kedge/internal/httpclient"
 
 	codec "github.com/kedge-sync/kedge/connectors/odata/batch"
@@ -9,7 +12,7 @@ import (
 
 // sendGroup sends the writes of tasks as one group.
 func (w *writer) sendGroup(tasks []*task) {
-	if len(tasks) < len(w.tasks) { // one was refused already
+	if slices.ContainsFunc(w.results, func(r connectors.Result) bool { return r.State == connectors.Rejected }) {
 		w.undo(tasks, -1)
 		return
 	}

@@ -19,6 +19,7 @@ func TestWriteLaws(t *testing.T) {
 		"plain":       {},
 		"lost":        {Faults: []string{"lose-reply=0.2"}},
 		"errors":      {Faults: []string{"500=0.1", "429=0.1,0"}},
+		"throttled":   {Faults: []string{"part-429=0.2,0"}},
 		"cut":         {Faults: []string{"cut=0.1"}},
 		"repeatable":  {Repeatable: true, Faults: []string{"lose-reply=0.2"}},
 		"omits":       {Quirks: []string{odatatest.BatchOmits}},
