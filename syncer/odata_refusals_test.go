@@ -166,3 +166,27 @@ func (w *odataWorld) item(i int) *kedge.Record {
 	w.check(err)
 	return &found[0].Record
 }
+
+// TestServiceStartedAnew is the sample service that was ended and started
+// again: it has the rows that it begins with, and knows no link of before.
+func TestServiceStartedAnew(t *testing.T) {
+	eachOData(t, odatatest.Options{}, nil, func(t *testing.T, w *odataWorld) {
+		var now atomic.Pointer[odatatest.Service]
+		now.Store(w.service)
+		front := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { now.Load().Handler().ServeHTTP(rw, r) }))
+		t.Cleanup(front.Close)
+		w.options["url"] = front.URL
+		w.quiet(syncer.Request{})
+		w.edit(1)
+		w.quiet(syncer.Request{})
+		w.service = odatatest.New(odatatest.Options{Entities: []kedge.Entity{items}})
+		for i := range 60 {
+			w.check(w.service.Put("items", itemRow(i, 0)))
+		}
+		now.Store(w.service)
+		if e := w.quiet(syncer.Request{}).Entities[0]; e.Mode != "full" {
+			t.Errorf("the read is %s, want full", e.Mode)
+		}
+		w.same()
+	})
+}

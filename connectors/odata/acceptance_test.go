@@ -354,16 +354,23 @@ func TestCompany(t *testing.T) {
 	}
 }
 
-// The service gives new tokens all the time. No page is lost.
+// A token is good for some requests only, so that it expires at every step of
+// the read. No page is lost.
 func TestTokenExpiresDuringTheRead(t *testing.T) {
-	s := odatatest.New(odatatest.Options{Rows: 200, Faults: []string{"auth-expiry=3"}, Auth: odatatest.Auth{Kind: "oauth2", ClientID: "c", ClientSecret: "s"}})
-	url := s.Start(t)
-	d := newDriver(t, url, map[string]any{"tracking": "full", "auth": map[string]any{
-		"type": "oauth2_client", "clientId": "c", "clientSecret": "s", "tokenURL": url + "oauth/token",
-	}})
-	l := local{}
-	readAll(t, d, connectors.ReadRequest{Entity: "customers", Fields: []string{"Name"}, Size: 10}, l, nil)
-	same(t, s, "customers", []string{"Name"}, l)
+	for uses := 1; uses <= 8; uses++ {
+		s := odatatest.New(odatatest.Options{Rows: 60, Faults: []string{fmt.Sprint("auth-expiry=", uses)},
+			Auth: odatatest.Auth{Kind: "oauth2", ClientID: "c", ClientSecret: "s"}})
+		url := s.Start(t)
+		d := newDriver(t, url, map[string]any{"auth": map[string]any{
+			"type": "oauth2_client", "clientId": "c", "clientSecret": "s", "tokenURL": url + "oauth/token",
+		}})
+		l := local{}
+		req := connectors.ReadRequest{Entity: "customers", Fields: []string{"Name"}, Size: 10}
+		req.Anchor, _ = readAll(t, d, req, l, nil)
+		edit(t, s, 1)
+		readAll(t, d, req, l, nil)
+		same(t, s, "customers", []string{"Name"}, l)
+	}
 }
 
 func TestPushedFilters(t *testing.T) {

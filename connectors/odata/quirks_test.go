@@ -135,7 +135,7 @@ func TestQuirks(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
-	for _, fault := range []string{"429=0.2", "500=0.2", "cut=0.2", "anchor-expiry=2"} {
+	for _, fault := range []string{"429=0.2", "500=0.2", "cut=0.2", "anchor-expiry=1", "anchor-expiry=2", "anchor-expiry=3"} {
 		for _, tracking := range []string{"auto", "delta", "watermark"} {
 			t.Run(fault+"/"+tracking, func(t *testing.T) {
 				s := odatatest.New(odatatest.Options{Rows: 120, Faults: []string{fault}, Seed: 7})
