@@ -64,7 +64,7 @@ func New(cfg Config, env connectors.Env) (*Driver, error) {
 	d.client, err = env.HTTP(httpclient.Options{
 		Name: env.Name, Origin: root, AllowHosts: cfg.AllowedHosts, AllowHTTP: cfg.AllowHTTP, Auth: auth,
 		Concurrency: cfg.Concurrency, Rate: cfg.Rate, Burst: cfg.Burst,
-		Cookies: cfg.CSRF != off, Timeout: time.Duration(cfg.Timeout), IdleTimeout: time.Duration(cfg.IdleTimeout), Logger: env.Logger, Now: env.Now,
+		Timeout: time.Duration(cfg.Timeout), IdleTimeout: time.Duration(cfg.IdleTimeout), Logger: env.Logger, Now: env.Now,
 	})
 	return d, err
 }

@@ -116,6 +116,7 @@ func (d *Driver) exchangeOnce(ctx context.Context, r httpclient.Request, token s
 	if token != "" {
 		r.Header = r.Header.Clone()
 		r.Header.Set("X-CSRF-Token", token)
+		r.Cookies = true
 	}
 	var a reply
 	take := func(resp *httpclient.Response) {
@@ -172,7 +173,7 @@ func (d *Driver) fetchToken(ctx context.Context, op string) (string, error) {
 	h.Set("Accept", acceptPlain)
 	h.Set("X-CSRF-Token", "Fetch")
 	token := ""
-	err := d.client.Do(ctx, httpclient.Request{Op: op, URL: d.root, Header: h, MaxBytes: int64(d.cfg.MaxPageBytes)}, func(resp *httpclient.Response) error {
+	err := d.client.Do(ctx, httpclient.Request{Op: op, URL: d.root, Header: h, MaxBytes: int64(d.cfg.MaxPageBytes), Cookies: true}, func(resp *httpclient.Response) error {
 		token = resp.Header.Get("X-CSRF-Token")
 		return nil
 	})

@@ -370,6 +370,20 @@ func TestWriteLookups(t *testing.T) {
 	})
 }
 
+// A navigation of which no property tells the target is written by its key.
+func TestWriteNavigation(t *testing.T) {
+	s := odatatest.New(odatatest.Options{Rows: 4, Quirks: []string{odatatest.OddConstraint}})
+	d := newDriver(t, s.Start(t), nil)
+	if !slices.Contains(fieldsOf(t, d, "customers"), "PrimaryContact/No") {
+		t.Fatalf("the customers have fields %v", fieldsOf(t, d, "customers"))
+	}
+	contact := s.Records("contacts")[0].Key
+	wantOutcomes(t, "bind", write(t, d, change(kedge.Update, "customers", "C00003", values{"PrimaryContact/No": str(string(contact))})), "updated")
+	if got := record(t, s, "customers", "C00003").Get("PrimaryContactNo"); got.Text() != string(contact) {
+		t.Errorf("the lookup is %q, want %q", got.Text(), contact)
+	}
+}
+
 // A service that wants a CSRF token gets one, and again when it has expired.
 func TestCSRF(t *testing.T) {
 	everyForm(t, func(t *testing.T, options map[string]any) {

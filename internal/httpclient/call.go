@@ -45,7 +45,10 @@ type call struct {
 }
 
 func (k *call) run() error {
-	httpc := &http.Client{Transport: k, CheckRedirect: k.checkRedirect, Jar: k.client.jar}
+	httpc := &http.Client{Transport: k, CheckRedirect: k.checkRedirect}
+	if k.req.Cookies {
+		httpc.Jar = k.client.jar
+	}
 	rc := retryablehttp.Client{
 		HTTPClient:     httpc,
 		RetryMax:       2 * maxTries, // check counts better

@@ -51,6 +51,7 @@ type Request struct {
 	Body     []byte
 	Effect   Effect
 	MaxBytes int64 // most bytes of the answer, after decompression; 0 means DefaultMaxBytes
+	Cookies  bool  // send and keep the client's cookies; all others go without
 	// Classify, if not nil, is asked about answers with a status of 400 and
 	// above before the default rules; nil as an answer means "use the default".
 	// The body of such an answer is cut at 1 MiB. An error of kind Transient or
@@ -89,7 +90,6 @@ type Options struct {
 	// FailFast is for commands that a person waits for: a system that cannot
 	// be reached is not tried again. Bad answers are, as ever.
 	FailFast  bool
-	Cookies   bool         // keep cookies
 	UserAgent string       // "kedge/VERSION"; "" means "kedge"
 	Logger    *slog.Logger // nil discards
 
@@ -131,13 +131,11 @@ func New(opts Options) (*Client, error) {
 	if opts.Rate > 0 {
 		c.rate = rate.NewLimiter(rate.Limit(opts.Rate), opts.Burst)
 	}
-	if opts.Cookies {
-		jar, err := cookiejar.New(nil)
-		if err != nil {
-			return nil, &kedge.Error{Op: "httpclient.New", Err: err}
-		}
-		c.jar = jar
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return nil, &kedge.Error{Op: "httpclient.New", Err: err}
 	}
+	c.jar = jar
 	c.base = newTransport(c)
 	return c, nil
 }
