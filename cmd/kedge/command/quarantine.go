@@ -53,8 +53,12 @@ func (a *app) showQuarantine(cmd *cobra.Command, q syncer.QuarantineQuery, paylo
 		data := map[string]any{"record": rows[0], "payload": rawJSON(rows[0].Payload)}
 		return a.print(cmd.OutOrStdout(), data, func(w io.Writer) {
 			r := rows[0]
-			fmt.Fprintf(w, "id        %s\nintegration %s\nentity    %s\nkey       %s\nstate     %s\nstage     %s\ncode      %s\nfield     %s\nreason    %s\nattempts  %d\nnext try  %s\npayload   %s\n",
-				r.ID, r.Integration, r.Entity, r.Key, r.State, r.Stage, r.Code, r.Field, r.Message, r.Attempts, r.NextAt.Local().Format(time.DateTime), r.Payload)
+			for _, line := range [][2]any{
+				{"id", r.ID}, {"integration", r.Integration}, {"entity", r.Entity}, {"key", r.Key}, {"state", r.State}, {"stage", r.Stage}, {"code", r.Code},
+				{"field", r.Field}, {"reason", r.Message}, {"attempts", r.Attempts}, {"next try", r.NextAt.Local().Format(time.DateTime)}, {"payload", r.Payload},
+			} {
+				fmt.Fprintf(w, "%-11s %v\n", line[0], line[1])
+			}
 		})
 	}
 	return a.print(cmd.OutOrStdout(), notNil(rows), func(w io.Writer) {
