@@ -84,7 +84,7 @@ func (a *app) open(ctx context.Context) (*store.Store, error) {
 	}
 	s, err := store.Open(ctx, cfg.Store.DSN, &store.Options{LeaseTTL: time.Duration(cfg.Store.LeaseTTL), Keys: keys})
 	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+		return nil, storeError(err)
 	}
 	a.store = s
 	if !a.noMigrate {
@@ -273,4 +273,14 @@ func user() string {
 		return u
 	}
 	return filepath.Base(os.Args[0])
+}
+
+// storeError is the error of a database that cannot be opened: the config's, if
+// it names one that cannot be.
+func storeError(err error) error {
+	text := fmt.Errorf("store: %w", err)
+	if kedge.KindOf(err) == kedge.Invalid {
+		return usage(text)
+	}
+	return text
 }

@@ -97,6 +97,24 @@ func (a *app) known(ctx context.Context, name string) error {
 	return err
 }
 
+// knownEntities refuses an integration, or entities of it, that there are not.
+func (a *app) knownEntities(ctx context.Context, name string, entities []string) error {
+	_, i, err := a.integration(ctx, name)
+	if err != nil || len(entities) == 0 {
+		return err
+	}
+	m, err := i.Parse()
+	if err != nil {
+		return usage(err)
+	}
+	for _, e := range entities {
+		if m.Entity(e) == nil {
+			return usagef("the mapping of %s has no entity %q; it has %s", name, e, entityList(m))
+		}
+	}
+	return nil
+}
+
 func (a *app) integrationsCreate() *cobra.Command {
 	var external, local, kind, preset string
 	var set []string

@@ -79,7 +79,7 @@ func (a *app) migrateCommand() *cobra.Command {
 			}
 			s, err := store.Open(cmd.Context(), cfg.Store.DSN, nil)
 			if err != nil {
-				return fmt.Errorf("store: %w", err)
+				return storeError(err)
 			}
 			a.store = s
 			done, err := s.Migrate(cmd.Context(), migrations())

@@ -52,7 +52,7 @@ func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 	if err != nil {
 		return err
 	}
-	if err := a.known(cmd.Context(), req.Integration); err != nil {
+	if err := a.knownEntities(cmd.Context(), req.Integration, req.Entities); err != nil {
 		return err
 	}
 	req.Trigger = "cli"

@@ -102,7 +102,7 @@ func (a *app) runAll(cmd *cobra.Command, names []string, req syncer.Request) err
 	}
 	var results []syncer.Result
 	for _, name := range names {
-		if err := a.known(cmd.Context(), name); err != nil {
+		if err := a.knownEntities(cmd.Context(), name, req.Entities); err != nil {
 			return err
 		}
 	}
