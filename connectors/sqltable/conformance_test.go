@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kedge-sync/kedge"
@@ -27,6 +28,7 @@ type system struct {
 	writer *sqltable.Driver
 	rev    int64 // last version, where versions are captured
 	listen bool  // changes are noted by triggers
+	held   atomic.Int32
 }
 
 // listener is the integration that the kit plays.
@@ -73,6 +75,7 @@ func (s *system) changes(ctx context.Context, entity string, op kedge.Op, record
 }
 
 func (s *system) write(ctx context.Context, entity string, changes []kedge.Change) error {
+	defer s.settle(ctx)
 	return s.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		results, err := s.writer.WriteTx(ctx, tx, changes)
 		for _, r := range results {
@@ -137,6 +140,31 @@ func (s *system) addTriggers(ctx context.Context) error {
 
 func (s *system) Calls() int { return -1 }
 
+// settle waits for what else the server does, unless Hold keeps it up.
+func (s *system) settle(ctx context.Context) {
+	if s.listen && s.held.Load() == 0 {
+		settle(s.t, ctx, s.store)
+	}
+}
+
+// settle waits until all transactions have ended that a read would wait for,
+// such as those of autovacuum.
+func settle(t testing.TB, ctx context.Context, s *store.Store) {
+	t.Helper()
+	if s.Engine() == store.SQLite {
+		return
+	}
+	var target int64
+	if err := s.DB().DB.QueryRowContext(ctx, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").Scan(&target); err != nil {
+		t.Fatal(err)
+	}
+	for done := false; !done; {
+		if err := s.DB().DB.QueryRowContext(ctx, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1::bigint", target).Scan(&done); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Hold leaves a transaction open that has written r.
 func (s *system) Hold(ctx context.Context, entity string, r kedge.Record) (commit func() error, err error) {
 	if !s.listen || s.store.Engine() == store.SQLite {
@@ -155,7 +183,14 @@ func (s *system) Hold(ctx context.Context, entity string, r kedge.Record) (commi
 			return err
 		})
 	}()
-	return func() error { close(release); return <-done }, <-written
+	s.held.Add(1)
+	return func() error {
+		close(release)
+		err := <-done
+		s.held.Add(-1)
+		s.settle(ctx)
+		return err
+	}, <-written
 }
 
 // capture installs the triggers and listens to all fields of the entities.
