@@ -107,6 +107,7 @@ func (d *draft) localField(name string) *kedge.Field {
 	if c := nearest.Name(name, fieldNames(d.loc)); c != "" {
 		fix += ", perhaps " + c
 	}
+	fix += ", or make it with \"kedge map tables\""
 	d.fail(LocalFieldMissing, SideLocal, name, fix, "%s has no field %s", d.loc.Name, name)
 	return nil
 }

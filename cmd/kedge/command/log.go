@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -99,7 +100,7 @@ func logLine(r syncer.LogRow) string {
 		line += ": " + r.Code
 	}
 	if r.Message != "" {
-		line += ": " + r.Message
+		line += ": " + strings.ReplaceAll(r.Message, "\n", " ")
 	}
 	if r.Ref != "" {
 		line += " [" + r.Ref + "]"
