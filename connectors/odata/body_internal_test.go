@@ -2,6 +2,7 @@ package odata
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -41,18 +42,30 @@ func TestRequestID(t *testing.T) {
 	}
 }
 
-// A repeat says when the request was sent first; the memory of that is bounded.
+// A repeat says when the request was sent first, until it was answered; the
+// memory of that is bounded.
 func TestFirstSent(t *testing.T) {
 	var f firstSent
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	id := func(i int) string { return requestID(strconv.Itoa(i)) }
 	for i := range 3 * maxFirstSent {
-		f.of(requestID(string(rune(i))), start.Add(time.Duration(i)))
+		f.of(id(i), start.Add(time.Duration(i)))
 	}
-	last := requestID(string(rune(3*maxFirstSent - 1)))
-	if got := f.of(last, start.Add(time.Hour)); !got.Before(start.Add(time.Second)) {
+	last := 3*maxFirstSent - 1
+	later := start.Add(time.Hour)
+	if got := f.of(id(last), later); !got.Equal(start.Add(time.Duration(last))) {
 		t.Errorf("the time of a repeat is %v", got)
 	}
-	if len(f.at) != maxFirstSent || len(f.ring) != maxFirstSent {
+	if len(f.at) != maxFirstSent {
 		t.Errorf("%d requests are remembered, want %d", len(f.at), maxFirstSent)
+	}
+	r := &request{repeat: repeatability{id: id(last)}}
+	f.settle(r, &reply{status: 503})
+	if got := f.of(id(last), later); got.Equal(later) {
+		t.Error("a request without a real answer is forgotten")
+	}
+	f.settle(r, &reply{status: 400})
+	if got := f.of(id(last), later); !got.Equal(later) {
+		t.Errorf("after an answer, the time is %v", got)
 	}
 }

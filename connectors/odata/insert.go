@@ -37,6 +37,7 @@ func (t *task) create(onLadder bool) {
 	}
 	t.send(r, func(a *reply) {
 		said := wire.ReadError(a.body)
+		w.d.sentFirst.settle(r, a)
 		switch {
 		case a.ok():
 			t.created(a)

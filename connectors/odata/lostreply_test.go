@@ -7,7 +7,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors"
@@ -20,6 +22,7 @@ import (
 // what was asked.
 type loser struct {
 	service *odatatest.Service
+	url     string
 	mu      sync.Mutex
 	lose    func(r *http.Request) bool
 	sent    []string // methods of the requests that write
@@ -74,7 +77,8 @@ func startLoser(t testing.TB, o odatatest.Options, options map[string]any) (*los
 	l := &loser{service: odatatest.New(o)}
 	server := httptest.NewServer(l)
 	t.Cleanup(server.Close)
-	return l, newDriver(t, server.URL+l.service.Root(), options)
+	l.url = server.URL + l.service.Root()
+	return l, newDriver(t, l.url, options)
 }
 
 // A reply that is lost in any step never doubles a record, and never turns into
@@ -133,6 +137,33 @@ func TestLostReply(t *testing.T) {
 	}
 }
 
+// After a restart nobody knows when a repeatable request was sent first. The
+// service rejects it then, which is no conflict: the caller has to look.
+func TestRepeatAfterRestart(t *testing.T) {
+	l, d := startLoser(t, odatatest.Options{Repeatable: true}, map[string]any{"batch": "none"})
+	l.from(func(r *http.Request) bool { return r.Method == http.MethodPost })
+	c := change(kedge.Insert, "widgets", "w", values{"int": kedge.Int(1)})
+	c.IdempotencyKey = "change 1"
+	if results, err := d.Write(t.Context(), []kedge.Change{c}); err == nil || results[0].State != connectors.Unset {
+		t.Fatalf("got %v and %v, want no result", results[0].State, err)
+	}
+	l.from(nil)
+	env := testEnv()
+	env.Now = func() time.Time { return time.Now().Add(time.Minute) }
+	d, err := odata.New(odata.Config{URL: l.url, EntityConfig: odata.EntityConfig{Batch: "none"}}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	results, err := d.Write(t.Context(), []kedge.Change{c})
+	if results[0].State != connectors.Unset || kedge.KindOf(err) != kedge.OutcomeUnknown {
+		t.Errorf("got %s and %v, want an unknown outcome", outcomes(results), err)
+	}
+	if n := l.service.Inserted("widgets")["w"]; n != 1 {
+		t.Errorf("the record was created %d times", n)
+	}
+}
+
 // A batch whose answer is lost is sent again only if that is harmless for each
 // of its changes.
 func TestLostBatch(t *testing.T) {
@@ -154,9 +185,9 @@ func TestLostBatch(t *testing.T) {
 		"an ETag":            {odatatest.Options{}, []kedge.Change{withVersion(change(kedge.Update, "widgets", "a", nil)), change(kedge.Update, "widgets", "b", nil)}, "unset unset", "[POST]"},
 	} {
 		for _, form := range []string{"multipart", "json"} {
-			for _, atomic := range []bool{false, true} {
-				t.Run(fmt.Sprint(name, "/", form, "/", atomic), func(t *testing.T) {
-					l, d := startLoser(t, tt.service, map[string]any{"batch": form, "atomic": atomic})
+			for _, group := range []bool{false, true} {
+				t.Run(fmt.Sprint(name, "/", form, "/", group), func(t *testing.T) {
+					l, d := startLoser(t, tt.service, map[string]any{"batch": form, "atomic": group})
 					if err := l.service.Put("widgets", newRecord("a", 1), newRecord("b", 1)); err != nil {
 						t.Fatal(err)
 					}
@@ -183,27 +214,25 @@ func TestLostBatch(t *testing.T) {
 // A deletion that is repeated finds nothing; in a group that would undo the rest.
 func TestLostDelete(t *testing.T) {
 	for _, form := range []string{"multipart", "json"} {
-		for _, atomic := range []bool{false, true} {
-			l, d := startLoser(t, odatatest.Options{}, map[string]any{"batch": form, "atomic": atomic})
+		for _, group := range []bool{false, true} {
+			l, d := startLoser(t, odatatest.Options{}, map[string]any{"batch": form, "atomic": group})
 			if err := l.service.Put("widgets", newRecord("a", 1), newRecord("b", 1)); err != nil {
 				t.Fatal(err)
 			}
-			lost := false
+			var lost atomic.Bool
 			l.from(func(*http.Request) bool { // the first answer after which the record is gone
-				hit := !lost && len(l.service.Records("widgets")) == 1
-				lost = lost || hit
-				return hit
+				return len(l.service.Records("widgets")) == 1 && lost.CompareAndSwap(false, true)
 			})
 			changes := []kedge.Change{change(kedge.Update, "widgets", "a", nil), change(kedge.Delete, "widgets", "b", nil), change(kedge.Delete, "widgets", "gone", nil)}
 			results, err := d.Write(t.Context(), changes)
-			if atomic {
+			if group {
 				if got := outcomes(results); got != "unset unset unchanged" || kedge.KindOf(err) != kedge.OutcomeUnknown {
 					t.Errorf("%s, atomic: got %s and %v", form, got, err)
 				}
 			} else if wantOutcomes(t, form, results, "updated unchanged unchanged"); err != nil {
 				t.Error(err)
 			}
-			if !lost {
+			if !lost.Load() {
 				t.Error("no answer was lost")
 			}
 		}

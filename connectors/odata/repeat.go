@@ -50,14 +50,23 @@ func requestID(key string) string {
 // A firstSent remembers when a repeatable request was sent first, for a repeat
 // has to say the same time. A repeat after a restart says another one.
 type firstSent struct {
-	mu   sync.Mutex
-	at   map[string]time.Time
-	ring []string // of the ids in at, oldest at next
-	next int
+	mu sync.Mutex
+	at map[string]time.Time // by id
+}
+
+// settle forgets a request that was answered for good. One that is made again
+// for another reason, much later, is a new one: services reject old times.
+func (f *firstSent) settle(r *request, a *reply) {
+	if r.repeat.id == "" || a.status >= http.StatusInternalServerError {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.at, r.repeat.id)
 }
 
 // maxFirstSent is how many requests are remembered.
-const maxFirstSent = 10_000
+const maxFirstSent = 1000
 
 func (f *firstSent) of(id string, now time.Time) time.Time {
 	f.mu.Lock()
@@ -68,12 +77,14 @@ func (f *firstSent) of(id string, now time.Time) time.Time {
 	if f.at == nil {
 		f.at = map[string]time.Time{}
 	}
-	if len(f.ring) < maxFirstSent {
-		f.ring = append(f.ring, id)
-	} else {
-		delete(f.at, f.ring[f.next])
-		f.ring[f.next] = id
-		f.next = (f.next + 1) % maxFirstSent
+	if len(f.at) >= maxFirstSent { // each of them has a lost answer: the oldest goes
+		oldest := id
+		for other, t := range f.at {
+			if oldest == id || t.Before(f.at[oldest]) {
+				oldest = other
+			}
+		}
+		delete(f.at, oldest)
 	}
 	f.at[id] = now
 	return now
