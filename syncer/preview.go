@@ -15,7 +15,7 @@ import (
 type Decision struct {
 	Entity    string    `json:"entity"`
 	Direction Direction `json:"direction"`
-	Action    string    `json:"action"` // create, update, delete, unchanged, quarantine, duplicate, filtered; of entities: schema, held
+	Action    string    `json:"action"` // create, update, delete, unchanged, quarantine, duplicate, filtered; of entities: schema, held, warning
 	ExtKey    kedge.Key `json:"externalKey"`
 	LocalKey  kedge.Key `json:"localKey,omitempty"`
 	Changes   []Diff    `json:"changes,omitempty"`
@@ -69,13 +69,8 @@ func (r *run) preview(ctx context.Context) error {
 		return err
 	}
 	defer r.close()
-	for _, step := range r.missing {
-		if err := r.emit(Decision{Entity: step.Entity, Direction: Download, Action: "schema", Reason: step.Text}); err != nil {
-			return err
-		}
-	}
-	for _, name := range slices.Sorted(mapKeys(r.held())) {
-		if err := r.emit(Decision{Entity: name, Direction: Download, Action: "held", Reason: r.held()[name]}); err != nil {
+	for _, d := range r.aboutEntities() {
+		if err := r.emit(d); err != nil {
 			return err
 		}
 	}
@@ -85,6 +80,28 @@ func (r *run) preview(ctx context.Context) error {
 		}
 	}
 	return r.previewWaiting(ctx)
+}
+
+// aboutEntities says what a run would do before it reads, and what it would
+// leave out.
+func (r *run) aboutEntities() []Decision {
+	var all []Decision
+	add := func(entity, action, reason string) {
+		all = append(all, Decision{Entity: entity, Direction: Download, Action: action, Reason: reason})
+	}
+	for _, step := range r.missing {
+		add(step.Entity, "schema", step.Text)
+	}
+	held := r.held()
+	for _, name := range slices.Sorted(mapKeys(held)) {
+		add(name, "held", held[name])
+	}
+	for _, e := range r.ordered() {
+		for _, text := range r.warnings[e.plan.Name] {
+			add(e.plan.Name, "warning", text)
+		}
+	}
+	return all
 }
 
 func (e *entity) failPreview(err error) error {

@@ -82,6 +82,8 @@ func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 			switch d.Action {
 			case "schema":
 				fmt.Fprintln(w, "would be made first: "+d.Reason+";")
+			case "warning":
+				fmt.Fprintln(w, d.Entity+": warning: "+d.Reason)
 			case "held":
 				fmt.Fprintln(w, d.Entity+" would be held: "+d.Reason)
 			default:
