@@ -65,21 +65,19 @@ func microRead(in microInput) (finding, error) {
 	if err != nil {
 		return finding{}, err
 	}
-	pages := (rows + feed.PageSize - 1) / feed.PageSize
 	requests.Store(0)
 	req.Anchor = anchor
 	if err := readNothing(conn, req); err != nil {
 		return finding{}, err
 	}
-	cpu := times[0]
-	decode := times[1] * time.Duration(rows) / feed.PageSize
+	cpu, decode := times[0], times[1]*time.Duration(rows)/feed.PageSize
 	r := atLeast(fmt.Sprintf("driver read of %s rows, no store, rows per CPU-second ÷ decode alone", thousands(rows)), ratio(decode, cpu), 0.6, "%.2f")
 	r.Kedge, r.Floor = short(cpu)+" CPU, "+short(wall), short(decode)+" CPU"
 	// What 4 pages take: their buffers and what was decoded from them.
 	each, err := allocated(decodePage(plan, body))
 	most := float64(4*(uint64(len(body))+each))/(1<<20) + 32
 	return finding{Wall: wall, Rows: []row{r, atMost("its peak heap, MiB, against 4 pages + 32", float64(heap)/(1<<20), most, "%.0f"),
-		atMost("its requests beyond one for each page", float64(first-int64(pages)), 2, "%.0f"),
+		atMost("its requests beyond one for each page", float64(first-int64(rows+feed.PageSize-1)/feed.PageSize), 2, "%.0f"),
 		atMost("requests of an incremental read without changes", float64(requests.Load()), 1, "%.0f")}}, err
 }
 
