@@ -80,6 +80,51 @@ func TestOneBadAmongMany(t *testing.T) {
 	}
 }
 
+// A service that stops at the first error of a batch, whatever it is asked for,
+// gets the rest once more, and nothing twice.
+func TestServiceThatStops(t *testing.T) {
+	for _, form := range []string{"multipart", "json"} {
+		t.Run(form, func(t *testing.T) {
+			service := odatatest.New(odatatest.Options{Entities: []kedge.Entity{conntest.Widgets, conntest.Parts}, NoUpsert: true})
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				r.Header.Del("Prefer")
+				service.Handler().ServeHTTP(w, r)
+			}))
+			t.Cleanup(server.Close)
+			d := newDriver(t, server.URL+"/", map[string]any{"batch": form})
+			if err := service.Put("widgets", newRecord("taken", 1)); err != nil {
+				t.Fatal(err)
+			}
+			results, err := connectors.New(d, nil).Write(t.Context(), inserts(50, 17))
+			if err != nil && (form == "multipart" || kedge.KindOf(err) != kedge.OutcomeUnknown) {
+				t.Fatal(err)
+			}
+			for i, r := range results {
+				if want := map[bool]connectors.State{true: connectors.Rejected, false: connectors.Inserted}[i == 17]; r.State != want && !(r.State == connectors.Unset && err != nil) {
+					t.Errorf("change %d: got %v (%v), want %v", i, r.State, r.Err, want)
+				}
+			}
+			var upserts []kedge.Change
+			for i := range 20 {
+				upserts = append(upserts, change(kedge.Upsert, "widgets", kedge.Key(fmt.Sprint("u", i)), values{"int": kedge.Int(1)}))
+			}
+			for i, r := range write(t, d, upserts...) {
+				if r.State != connectors.Inserted && r.State != connectors.Rejected {
+					t.Errorf("upsert %d: got %v (%v)", i, r.State, r.Err)
+				}
+				if r.Err != nil && (form == "multipart" || r.Err.Kind != kedge.Transient) {
+					t.Errorf("upsert %d: %v", i, r.Err)
+				}
+			}
+			for key, n := range service.Inserted("widgets") {
+				if n != 1 {
+					t.Errorf("%s was created %d times", key, n)
+				}
+			}
+		})
+	}
+}
+
 // In an atomic batch one bad change undoes all, whatever its answers say.
 func TestAtomic(t *testing.T) {
 	const bad = 137
