@@ -137,6 +137,16 @@ func TestLostReply(t *testing.T) {
 	}
 }
 
+// One lost answer does not keep the others from being sent.
+func TestLostAmongOthers(t *testing.T) {
+	l, d := startLoser(t, odatatest.Options{}, map[string]any{"batch": "none", "concurrency": 1})
+	l.from(first(http.MethodPost))
+	results, err := d.Write(t.Context(), inserts(3, -1))
+	if got := outcomes(results); got != "unset inserted inserted" || kedge.KindOf(err) != kedge.OutcomeUnknown {
+		t.Errorf("got %s and %v", got, err)
+	}
+}
+
 // After a restart nobody knows when a repeatable request was sent first. The
 // service rejects it then, which is no conflict: the caller has to look.
 func TestRepeatAfterRestart(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors/odata/wire"
@@ -55,8 +56,15 @@ func (d *Driver) sendBatch(ctx context.Context, op string, format codec.Format, 
 	if answer == nil || a.status >= 400 || a.status == 0 && !answer.Cut {
 		return nil, a
 	}
+	answer.GoesOn = goesOn(a.header)
 	d.followBatch(ctx, op, answer)
 	return answer, nil
+}
+
+// goesOn reports whether an answer says that the service goes on after errors.
+func goesOn(h http.Header) bool {
+	applied := strings.ToLower(strings.Join(h.Values("Preference-Applied"), ","))
+	return strings.Contains(applied, "continue-on-error") && !strings.Contains(applied, "continue-on-error=false")
 }
 
 // followBatch gets the rest of a JSON answer that comes in pages.

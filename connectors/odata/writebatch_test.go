@@ -1,9 +1,11 @@
 package odata_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,6 +78,23 @@ func TestOneBadAmongMany(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// What is left out behind an error was done, if the service says that it goes on.
+func TestLeftOutBehindAnError(t *testing.T) {
+	for _, form := range []string{"multipart", "json"} {
+		s, d := widgets(t, odatatest.Options{Quirks: []string{odatatest.BatchOmits}}, map[string]any{"batch": form})
+		if err := s.Put("widgets", newRecord("taken", 1)); err != nil {
+			t.Fatal(err)
+		}
+		results, err := d.Write(t.Context(), inserts(3, 1))
+		if got := outcomes(results); got != "inserted rejected:conflict unset" || kedge.KindOf(err) != kedge.OutcomeUnknown {
+			t.Errorf("%s: got %s and %v", form, got, err)
+		}
+		if n := len(s.Writes()); n != 3 {
+			t.Errorf("%s: %d changes were sent, want 3", form, n)
 		}
 	}
 }
@@ -256,6 +275,48 @@ func TestReadKeysWithBatchQuirks(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// Without ids, answers in another order would make a record that is there look
+// like one that is missing: such an answer is asked for again, alone.
+func TestReadKeysInAnyOrder(t *testing.T) {
+	service := odatatest.New(odatatest.Options{Entities: []kedge.Entity{conntest.Widgets, conntest.Parts}})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/$batch") {
+			service.Handler().ServeHTTP(w, r)
+			return
+		}
+		answer := httptest.NewRecorder()
+		service.Handler().ServeHTTP(answer, r)
+		var all struct {
+			Responses []map[string]any `json:"responses"`
+		}
+		if err := json.Unmarshal(answer.Body.Bytes(), &all); err != nil {
+			t.Error(err)
+		}
+		for _, one := range all.Responses {
+			one["id"] = nil
+		}
+		slices.Reverse(all.Responses)
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(all); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(server.Close)
+	d := newDriver(t, server.URL+"/", map[string]any{"batch": "json"})
+	if err := service.Put("widgets", newRecord("a", 1), newRecord("b", 2)); err != nil {
+		t.Fatal(err)
+	}
+	found, err := d.ReadKeys(t.Context(), "widgets", []string{"int"}, []kedge.Key{"a", "b", "c", "d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{true, true, false, false} {
+		if found[i].OK != want {
+			t.Errorf("key %d: found %v, want %v", i, found[i].OK, want)
 		}
 	}
 }

@@ -24,6 +24,7 @@ type oddService struct {
 	header http.Header
 	body   string
 	there  bool     // what reads by key find
+	reads  int      // status of reads by key; 0 for an honest one
 	sent   []string // methods that came
 	path   string   // of the last request
 	head   http.Header
@@ -43,6 +44,10 @@ func startOdd(t testing.TB, o *oddService, options map[string]any) *odata.Driver
 		}
 		o.sent = append(o.sent, r.Method)
 		if r.Method == http.MethodGet {
+			if o.reads != 0 {
+				w.WriteHeader(o.reads)
+				return
+			}
 			if !o.there {
 				w.WriteHeader(http.StatusNotFound)
 				return
@@ -177,6 +182,19 @@ func TestKeyOfNewRecord(t *testing.T) {
 				t.Error("the record was sent twice")
 			}
 		})
+	}
+}
+
+// A record that was inserted counts as inserted, also if it cannot be read to
+// see what the service made of it.
+func TestInsertedButUnreadable(t *testing.T) {
+	for _, status := range []int{0, 401, 403, 500, 503} {
+		o := &oddService{status: 204, header: http.Header{"Odata-Entityid": {"widgets('new')"}, "Etag": {`W/"7"`}}, reads: status}
+		d := startOdd(t, o, map[string]any{"batch": "none"})
+		results, err := d.Write(t.Context(), []kedge.Change{change(kedge.Insert, "widgets", "", values{"int": kedge.Int(1)})})
+		if r := results[0]; r.State != connectors.Inserted || r.Key != "new" || r.Version != `W/"7"` {
+			t.Errorf("reads answered with %d: got %v with key %q, version %q, and %v", status, r.State, r.Key, r.Version, err)
+		}
 	}
 }
 

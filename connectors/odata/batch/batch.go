@@ -77,6 +77,9 @@ type Answer struct {
 	Parts    []Part
 	NextLink string // where a JSON answer goes on; "" if it does not
 	Cut      bool   // the answer ends in its middle
+	// GoesOn is set by the caller if the service has said that it goes on after
+	// an error; then what is left out may have been done.
+	GoesOn bool
 }
 
 // Read reads an answer. Its format is told by its media type, not by that of

@@ -24,7 +24,7 @@ type Match struct {
 // do that were not asked to go on, or did not listen.
 func (a *Answer) Single(n int, stops bool) []Match {
 	all := a.match(n)
-	if stops && !a.Cut {
+	if stops && !a.Cut && !a.GoesOn {
 		skip(all)
 	}
 	return all
