@@ -30,6 +30,8 @@ var micros = map[string]func(microInput) (finding, error){
 	"fetch":            microFetch,
 	"writetx-sqlite":   microWrite,
 	"writetx-postgres": microWrite,
+	"capture-sqlite":   microCapture,
+	"capture-postgres": microCapture,
 }
 
 // micro is the process that measures parts of kedge by calling them.
@@ -67,8 +69,9 @@ func microRows(name string) func(*bench) ([]row, error) {
 	}
 }
 
-// writeTx measures the writing of pages, on a sink of its own.
-func (b *bench) writeTx(e engine) ([]row, error) {
+// writeTx measures the writing of pages with one of the micros, on a sink of
+// its own.
+func (b *bench) writeTx(name string, e engine) ([]row, error) {
 	s, err := b.newSink(e, nil)
 	if err != nil {
 		return nil, err
@@ -76,7 +79,7 @@ func (b *bench) writeTx(e engine) ([]row, error) {
 	if err := b.durable(s); err != nil {
 		return nil, err
 	}
-	f, err := b.micro("writetx-"+string(e), s)
+	f, err := b.micro(name+"-"+string(e), s)
 	if err != nil {
 		return nil, err
 	}

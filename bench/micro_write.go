@@ -63,7 +63,7 @@ func microWrite(in microInput) (finding, error) {
 	if st.Engine() == store.Postgres {
 		w.page, w.stmt = 4000, upsertInto("bare", "SELECT * FROM stage")
 	}
-	if err := w.makeTables(ctx); err != nil {
+	if err := w.makeTables(ctx, "customer", "bare", "by_bun"); err != nil {
 		return finding{}, err
 	}
 	ways := []func(context.Context, *store.Tx) error{w.byKedge, w.bareSQLite, w.byBun}
@@ -85,8 +85,8 @@ func upsertInto(table, values string) string {
 	return "INSERT INTO " + table + " " + values + " ON CONFLICT (no) DO UPDATE SET " + strings.Join(set, ", ")
 }
 
-// makeTables makes three tables of one shape: kedge's, and copies of it.
-func (w *writer) makeTables(ctx context.Context) error {
+// makeTables makes tables of one shape.
+func (w *writer) makeTables(ctx context.Context, names ...string) error {
 	made, err := sqltable.Kind().New(json.RawMessage(`{"dsn": "kedge"}`), connectors.Env{Name: "local", Store: w.st})
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (w *writer) makeTables(ctx context.Context) error {
 	for i := range want.Fields {
 		want.Fields[i].Name = columns[i]
 	}
-	for _, want.Name = range []string{"customer", "bare", "by_bun"} {
+	for _, want.Name = range names {
 		steps, err := d.PlanSchema(ctx, []kedge.Entity{want})
 		if err != nil {
 			return err

@@ -195,8 +195,9 @@ func (n *notes) begin(ctx context.Context, q catalog.Querier, h *horizon) error 
 		return fail(opRead, kedge.AnchorExpired, n.e.Name, "changes after the anchor were acknowledged and are deleted")
 	}
 	n.at.Xid, n.at.Seq = n.at.Bound, 0
-	if n.e.engine == store.SQLite {
-		n.at.Xid, n.at.Seq = 0, n.at.Bound-1
+	if n.e.engine == store.SQLite { // which has no TRUNCATE
+		n.at.Xid, n.at.Seq, n.at.Bound = 0, n.at.Bound-1, h.Bound
+		return nil
 	}
 	n.at.Bound = max(h.Bound, n.at.Bound)
 	query := n.query("1")

@@ -22,11 +22,10 @@ CREATE TABLE IF NOT EXISTS kedge_change (
   consumer text NOT NULL,
   entity text NOT NULL,
   key text NOT NULL,
-  op text NOT NULL, -- I, U, D, T
+  op text NOT NULL, -- I, U, D, and T on PostgreSQL
   at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
 CREATE INDEX IF NOT EXISTS kedge_change_reader ON kedge_change (consumer, entity);
-CREATE INDEX IF NOT EXISTS kedge_change_truncated ON kedge_change (consumer, entity) WHERE op = 'T';
 CREATE TABLE IF NOT EXISTS kedge_capture (
   entity text NOT NULL,
   consumer text NOT NULL,

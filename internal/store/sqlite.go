@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,7 +48,7 @@ func (s *Store) openSQLite(ctx context.Context, name string) error {
 		return &kedge.Error{Op: "store.Open", Kind: kedge.Forbidden, Err: err}
 	}
 	s.db = sqliteDB(turnConnector{sqliteConnector: c, turn: s.turn}, sqliteReaders)
-	s.write = sqliteDB(c, 1)
+	s.write = sqliteDB(sqliteConnector{path: path, more: writerPragmas}, 1)
 	s.fork = func() (*bun.DB, error) { return sqliteDB(&onceConnector{Connector: c}, 1), nil }
 	return nil
 }
@@ -137,7 +138,15 @@ func enableWAL(ctx context.Context, c driver.Connector) error {
 }
 
 // A sqliteConnector opens connections to one file.
-type sqliteConnector struct{ path string }
+type sqliteConnector struct {
+	path string
+	more []string // pragmas besides sqlitePragmas
+}
+
+// writerPragmas keep what would undo a single statement in small pieces of
+// memory. Else each statement that fires a trigger asks the system for a block
+// of 64 KiB, which takes longer than the statement.
+var writerPragmas = []string{"temp_store=MEMORY"}
 
 // sqlitePragmas are set on each connection. Foreign keys stay off: rows of one
 // page may come before the rows they refer to.
@@ -155,7 +164,7 @@ func (c sqliteConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range sqlitePragmas {
+	for _, p := range slices.Concat(sqlitePragmas, c.more) {
 		if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "PRAGMA "+p, nil); err != nil {
 			return nil, errors.Join(err, conn.Close())
 		}
