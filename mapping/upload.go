@@ -141,5 +141,12 @@ func (p *EntityPlan) Downloads(i int) bool { return p.locals[i].downloads }
 // but do not count.
 func (p *EntityPlan) Uploads(i int) bool { return p.locals[i].uploads }
 
+// Exports reports whether an export, which ignores directions, can send edits
+// of LocalFields[i].
+func (p *EntityPlan) Exports(i int) bool {
+	return slices.ContainsFunc(p.uploads, func(s uploadStep) bool { return s.local == i && !s.createOnly }) ||
+		slices.ContainsFunc(p.UploadLookups, func(l Lookup) bool { return l.Local == i && !l.CreateOnly })
+}
+
 // Policy returns what happens when both sides changed LocalFields[i].
 func (p *EntityPlan) Policy(i int) Policy { return p.locals[i].policy }

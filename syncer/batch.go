@@ -95,6 +95,13 @@ type item struct {
 	pending []pendingRef
 	fail    *failure
 	outcome Outcome // decided already, notSeen else
+
+	// Of entities whose local edits are sent.
+	after    *baseRow // the base once the item is stored
+	conflict *conflictRow
+	thaw     bool     // it had a conflict and has none any more
+	send     string   // what the other side is to be told
+	decided  []string // fields that a policy decided
 }
 
 // apply stores a chunk in one page transaction. In a plan it only tells what
@@ -129,6 +136,11 @@ func (e *entity) store(ctx context.Context) error {
 		e.run.s.hook("p4")
 	}
 	err := e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if e.before != nil {
+			if err := e.before(ctx, tx); err != nil {
+				return err
+			}
+		}
 		if e.run.ownTables() {
 			if err := e.decide(ctx, tx, items); err != nil {
 				return err

@@ -36,7 +36,10 @@ func (e *entity) decide(ctx context.Context, tx connectors.Tx, items []*item) er
 	if err := e.match(ctx, tx, todo); err != nil {
 		return err
 	}
-	return e.resolve(ctx, tx, todo)
+	if err := e.resolve(ctx, tx, todo); err != nil || !e.sends {
+		return err
+	}
+	return e.decideBoth(ctx, tx, todo)
 }
 
 // findLinks looks up what is already known of the items' keys. A record that

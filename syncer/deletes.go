@@ -77,29 +77,38 @@ func (e *entity) applyDeletes(ctx context.Context) error {
 
 // deleteSome does with links what the mapping says, in one transaction.
 func (e *entity) deleteSome(ctx context.Context, links []*link) error {
-	changes := e.deleteChanges(links)
+	var g guarded
 	var results []connectors.Result
-	var err error
-	if !e.run.ownTables() && len(changes) > 0 {
-		if results, err = e.run.target.write(ctx, nil, changes); err != nil {
+	write := func(ctx context.Context, tx connectors.Tx) (err error) {
+		if g, err = e.guard(ctx, tx, links); err != nil {
+			return err
+		}
+		if changes := e.deleteChanges(g.apply); len(changes) > 0 {
+			results, err = e.run.target.write(ctx, tx, changes)
+		}
+		return err
+	}
+	if !e.run.ownTables() {
+		if err := write(ctx, nil); err != nil {
 			return err
 		}
 	}
-	err = e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+	return e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		if e.deleteRule == mapping.DeleteRemove {
 			if err := e.awaitReturn(ctx, tx, links); err != nil {
 				return err
 			}
 		}
-		if e.run.ownTables() && len(changes) > 0 {
-			var err error
-			if results, err = e.run.target.write(ctx, tx, changes); err != nil {
+		if e.run.ownTables() {
+			if err := write(ctx, tx); err != nil {
 				return err
 			}
 		}
-		return e.rememberDeletes(ctx, tx, links, results)
+		if err := e.saveGuarded(ctx, tx, g); err != nil {
+			return err
+		}
+		return e.rememberDeletes(ctx, tx, g.apply, results)
 	})
-	return err
 }
 
 // deleteChanges returns one change per link, or none if rows are to be kept.
@@ -167,6 +176,7 @@ func (e *entity) rememberDeletes(ctx context.Context, tx *store.Tx, links []*lin
 		func() error { return e.run.s.saveLinks(ctx, tx, keep) },
 		func() error { return e.run.s.dropLinks(ctx, tx, e.row.ID, drop) },
 		func() error { return e.dropPending(ctx, tx, done, "") },
+		func() error { return e.dropBases(ctx, tx, done) },
 		func() error {
 			if e.log.table {
 				return e.log.saveRows(ctx, tx, states)

@@ -41,13 +41,28 @@ type entity struct {
 	opened      []string
 	hasMarks    bool       // the entity has links that are marked or tombstones
 	hadLinks    bool       // the entity had links before this run
-	before      *hashIndex // outcomes from before the read was started again
+	earlier     *hashIndex // outcomes from before the read was started again
 	waits       bool       // this run stored records with lookups whose targets are not here
 	interrupted bool       // a full read, or its sweep, is under way; what it saw must be kept
 	confirm     string
 	err         error
 	claimed     map[kedge.Key]kedge.Key // local keys that records of this batch, in a plan of this read, match
 	planned     planned
+
+	// Of entities whose local edits are sent.
+	sends      bool
+	localDelta bool               // local changes are captured
+	salt       uint64             // keeps their hashes apart from those of a download alone
+	up         *upload            // nil if this run sends nothing
+	frozen     map[kedge.Key]bool // records with an open conflict
+	echoes     map[kedge.Key]*writeRow
+	consumed   []int64 // echoes that came
+	nearMisses int64
+	force      map[kedge.Key]bool                     // records that are looked at though they seem unchanged
+	silent     bool                                   // records are taken in beside a download, and are not counted
+	aside      bool                                   // the position of the read stays as it is
+	before     func(context.Context, *store.Tx) error // runs first in the next page transaction
+	seq        int64
 
 	// Memory of one page transaction, used again by the next.
 	batch     batch
@@ -109,6 +124,11 @@ func (e *entity) prepare(ctx context.Context) error {
 	if err := e.openLog(ctx, generation); err != nil {
 		return err
 	}
+	if e.sends && e.run.op() == Sync {
+		if err := e.loadEchoes(ctx); err != nil {
+			return err
+		}
+	}
 	return e.sendMissingAck(ctx)
 }
 
@@ -133,7 +153,7 @@ func (e *entity) prepareAside(ctx context.Context) error {
 // loadState loads what is known of the entity, and returns its anchor, or nil.
 func (e *entity) loadState(ctx context.Context) (*Anchor, error) {
 	db := e.run.s.store.DB()
-	anchor, err := loadAnchor(ctx, db, e.run.name, e.plan.Name)
+	anchor, err := loadAnchor(ctx, db, e.run.name, e.plan.Name, Download)
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +164,9 @@ func (e *entity) loadState(ctx context.Context) (*Anchor, error) {
 	marks, err := db.NewSelect().Model((*link)(nil)).Where("ent = ? AND status <> 'linked'", e.row.ID).Count(ctx)
 	e.hasMarks, e.hadLinks = marks > 0, marks > 0 || e.row.Linked > 0
 	e.inBatch, e.claimed = map[uint64]*item{}, map[kedge.Key]kedge.Key{}
+	if err == nil && e.sends {
+		e.frozen, err = openConflicts(ctx, db, e.row.ID)
+	}
 	return anchor, err
 }
 
@@ -256,7 +279,7 @@ func (e *entity) restart(ctx context.Context) error {
 		return err
 	}
 	if !e.log.table {
-		e.before = &before
+		e.earlier = &before
 	}
 	return nil
 }
@@ -350,7 +373,7 @@ func (e *entity) saveProgress(ctx context.Context, tx *store.Tx, b *batch, items
 		}
 	}
 	_, err := tx.NewUpdate().Model(e.row).Column("linked").WherePK().Exec(ctx)
-	if err != nil || e.run.op() != Sync {
+	if err != nil || e.run.op() != Sync || e.aside {
 		return err
 	}
 	a := e.anchor

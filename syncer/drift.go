@@ -65,8 +65,7 @@ func (r *run) compile(ctx context.Context, i *Integration) error {
 	if err != nil {
 		return err
 	}
-	findings := append(drifted.Findings, r.unsupported(m)...)
-	r.plan = plan.Hold(append(findings, unmappedTargets(m, is.External)...)).Hold(ready.refused)
+	r.plan = plan.Hold(append(drifted.Findings, unmappedTargets(m, is.External)...)).Hold(ready.refused)
 	for _, f := range ready.refused { // it says more than what the check of the mapping found
 		r.plan.Held[f.Entity] = append([]mapping.Finding{f}, r.plan.Held[f.Entity]...)
 	}
@@ -148,20 +147,6 @@ func plainLocal(e *mapping.Entity, external string) string {
 		}
 	}
 	return ""
-}
-
-// unsupported finds the entities that a sync cannot keep in step, because
-// this version only downloads: to download them alone would overwrite edits
-// that are waiting to be sent. An import ignores directions.
-func (r *run) unsupported(m *mapping.Mapping) []mapping.Finding {
-	var found []mapping.Finding
-	for i := range m.Entities {
-		if e := &m.Entities[i]; !e.Disabled && e.Direction.Uploads() && r.op() == Sync {
-			found = append(found, mapping.Finding{Code: "direction_unsupported", Severity: mapping.SeverityError, Side: mapping.SideMapping, Entity: e.Name,
-				Message: fmt.Sprintf("direction is %s, and this version of kedge only downloads", e.Direction), Fix: "set direction: download"})
-		}
-	}
-	return found
 }
 
 // schemas returns the live schemas of both sides and those last accepted.

@@ -244,7 +244,7 @@ func TestDeletedIntegration(t *testing.T) {
 		w.put("C1 Ann 1", "C2 Bob 2")
 		w.sync("all 2 new 2 updated 0 failed 0")
 		w.check(w.syncer.Delete(t.Context(), "crm"))
-		for _, table := range []string{"link", "hashlog", "hash", "pendingref", "quarantine", "entity", "syncanchor", "mapping"} {
+		for _, table := range []string{"link", "hashlog", "hash", "pendingref", "quarantine", "entity", "syncanchor", "mapping", "base", "conflict", "transaction", "writelog"} {
 			if n := w.rows("integration_"+table, "count(*)"); n[0] != "0" {
 				t.Errorf("%s has %s rows, want 0", table, n[0])
 			}
@@ -256,20 +256,15 @@ func TestDeletedIntegration(t *testing.T) {
 	})
 }
 
-// TestOnlyDownloads: an entity that is also to be uploaded is held in a sync
-// and imported by an import.
-func TestOnlyDownloads(t *testing.T) {
+// TestImportTakesTheRemoteSide: an import ignores the direction and leaves
+// anchors alone.
+func TestImportTakesTheRemoteSide(t *testing.T) {
 	each(t, strings.Replace(sharedKey, "    key:", "    direction: bidirectional\n    key:", 1), func(t *testing.T, w *world) {
 		w.put("C1 Ann 1")
-		before := w.remote.Calls()
-		res := w.run(syncer.Request{})
-		if res.State != syncer.Failed || !strings.Contains(res.Entities[0].Error, "this version of kedge only downloads") {
-			t.Errorf("%s, %+v, want held", res.State, res.Entities)
-		}
-		if w.remote.Calls() != before {
-			t.Error("the held entity was read")
-		}
 		w.line(w.run(syncer.Request{Op: syncer.Import}), "all 1 new 1 updated 0 failed 0")
+		w.line(w.run(syncer.Request{Op: syncer.Import}), "all 1 new 0 updated 1 failed 0")
+		w.both("all 1 new 0 updated 1 failed 0", "all 1 new 0 updated 1 failed 0")
+		w.both(none, none)
 	})
 }
 

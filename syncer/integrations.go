@@ -104,14 +104,14 @@ func (s *Syncer) Delete(ctx context.Context, name string) error {
 	}
 	return s.withLease(ctx, name, func(ctx context.Context, r *run) error {
 		return r.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-			for _, table := range []string{"integration_link", "integration_hashlog", "integration_hash", "integration_pendingref", "integration_quarantine"} {
+			for _, table := range []string{"integration_link", "integration_hashlog", "integration_hash", "integration_pendingref", "integration_quarantine", "integration_base", "integration_conflict"} {
 				_, err := tx.NewDelete().Table(table).
 					Where("ent IN (SELECT id FROM integration_entity WHERE integration = ?)", name).Exec(ctx)
 				if err != nil {
 					return err
 				}
 			}
-			for _, table := range []string{"integration_entity", "integration_syncanchor"} {
+			for _, table := range []string{"integration_entity", "integration_syncanchor", "integration_transaction", "integration_writelog"} {
 				if _, err := tx.NewDelete().Table(table).Where("integration = ?", name).Exec(ctx); err != nil {
 					return err
 				}

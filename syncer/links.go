@@ -15,6 +15,9 @@ const (
 	linked    linkStatus = "linked"
 	deleting  linkStatus = "deleting"  // marked; the delete phase applies it
 	tombstone linkStatus = "tombstone" // was deleted here because it was gone there
+	// frozenLink is the link of a record that is gone there, was edited here, and
+	// waits for a person.
+	frozenLink linkStatus = "frozen"
 )
 
 // A link joins an external record to a local one. Entities whose external key

@@ -86,7 +86,10 @@ func (r *run) makeEntities(ctx context.Context) error {
 	if len(r.ordered()) == 0 && len(r.held()) == 0 {
 		return invalid("", fmt.Errorf("the mapping of integration %s has no enabled entity", r.name))
 	}
-	return r.makeTargets(ctx)
+	if err := r.makeTargets(ctx); err != nil {
+		return err
+	}
+	return r.makeUploads(ctx)
 }
 
 // makeTargets makes the entities that lookups name but that are not part of
@@ -94,7 +97,7 @@ func (r *run) makeEntities(ctx context.Context) error {
 // are found; of one that is held, none.
 func (r *run) makeTargets(ctx context.Context) error {
 	for _, e := range slices.Collect(maps.Values(r.entities)) {
-		for _, l := range e.plan.Lookups {
+		for _, l := range slices.Concat(e.plan.Lookups, e.plan.UploadLookups) {
 			if r.entities[l.Target] != nil {
 				continue
 			}
@@ -157,6 +160,8 @@ func (r *run) newEntity(ctx context.Context, p *mapping.EntityPlan) (*entity, er
 		return nil, err
 	}
 	e := &entity{run: r, plan: p, row: row, filter: p.DownloadFilter, deleteRule: p.Rules.Deletes.Download}
+	e.sendsEdits()
+	p = e.plan
 	for _, f := range p.Rules.Fields {
 		e.hasDefaults = e.hasDefaults || !f.Disabled && !f.Default.IsMissing()
 	}

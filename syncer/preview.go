@@ -75,6 +75,17 @@ func (r *run) preview(ctx context.Context) error {
 		}
 	}
 	for _, e := range r.ordered() {
+		if e.up == nil {
+			continue
+		}
+		if err := e.up.collect(ctx); err != nil {
+			return e.failPreview(err)
+		}
+	}
+	for _, e := range r.ordered() {
+		if r.op() == Export || r.op() == Sync && !e.plan.Rules.Direction.Downloads() {
+			continue
+		}
 		if err := e.download(ctx); err != nil {
 			return e.failPreview(err)
 		}

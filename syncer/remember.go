@@ -61,6 +61,7 @@ func (e *entity) remember(ctx context.Context, tx *store.Tx, b *batch, items []*
 		func() error { return e.unmark(ctx, tx, m.unmark) },
 		func() error { return e.saveStates(ctx, tx) },
 		func() error { return e.savePending(ctx, tx, items) },
+		func() error { return e.rememberBoth(ctx, tx, items) },
 		func() error { return e.quarantine(ctx, tx, m.failed) },
 		func() error { return e.release(ctx, tx, m.freed) },
 		func() error { return e.saveProgress(ctx, tx, b, items, now) },
@@ -98,6 +99,10 @@ func (e *entity) rememberStored(m *memory, it *item, now time.Time) {
 	}
 	switch {
 	case it.stale:
+	case e.sends && it.dst.Key != "":
+		if l := e.linkFor(it, now); l != nil {
+			m.links = append(m.links, l)
+		}
 	case !it.stored:
 		if e.hasMarks {
 			m.unmark = append(m.unmark, it.rec.Key)
@@ -237,8 +242,8 @@ func (e *entity) outcomeOf(it *item) (prev, next Outcome, word uint64) {
 // outcomeBefore returns the outcome that a record had in this run so far.
 func (e *entity) outcomeBefore(s hashState) Outcome {
 	prev := wordOutcome(s.word)
-	if prev == notSeen && e.before != nil {
-		word, _ := e.before.get(s.key)
+	if prev == notSeen && e.earlier != nil {
+		word, _ := e.earlier.get(s.key)
 		prev = wordOutcome(word)
 	}
 	return prev
@@ -249,7 +254,20 @@ func (e *entity) outcomeBefore(s hashState) Outcome {
 func (e *entity) count(items []*item) {
 	for _, it := range items {
 		prev, next, word := e.outcomeOf(it)
-		e.counts.count(prev, next)
+		if e.silent {
+			word = wordHash(word) | uint64(prev)
+		} else {
+			e.counts.count(prev, next)
+		}
 		e.log.index.set(it.keyHash, word)
 	}
+}
+
+// countKey counts a record whose hash is known to be gone or stays as it is.
+func (e *entity) countKey(k kedge.Key, o Outcome) {
+	hash := mapping.KeyHash(k)
+	word := e.log.get(hash)
+	prev := e.outcomeBefore(hashState{hash, word})
+	e.counts.count(prev, prev.then(o))
+	e.log.index.set(hash, wordHash(word)|uint64(prev.then(o)))
 }

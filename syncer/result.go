@@ -20,11 +20,14 @@ const (
 	Duplicate
 	Refused
 	Filtered
+	Conflicted // both sides changed it; a person decides
+	Echoed     // kedge's own write came back
+	Unknown    // the answer to a change was lost
 )
 
 // String returns the lower-case name of o.
 func (o Outcome) String() string {
-	return [...]string{"not seen", "created", "changed", "unchanged", "deleted", "kept", "quarantined", "duplicate", "refused", "filtered"}[min(o, Filtered)]
+	return [...]string{"not seen", "created", "changed", "unchanged", "deleted", "kept", "quarantined", "duplicate", "refused", "filtered", "conflict", "echo", "unknown"}[min(o, Unknown)]
 }
 
 // then returns the outcome of a record that had the outcome o earlier in the
@@ -85,6 +88,12 @@ func (c *Counts) add(o Outcome, n int64) {
 		c.Refused += n
 	case Filtered:
 		c.Filtered += n
+	case Conflicted:
+		c.Conflicts += n
+	case Echoed:
+		c.Echo += n
+	case Unknown:
+		c.Unknown += n
 	}
 	c.Read += n
 }
@@ -156,10 +165,11 @@ type EntityResult struct {
 	Reason    string    `json:"reason,omitempty"` // why the read is full
 	State     RunState  `json:"state"`
 	Counts
-	Pending  int64    `json:"pendingDeletes,omitempty"` // marked, not applied
-	Warnings []string `json:"warnings,omitempty"`       // about the entity, not about single records
-	Error    string   `json:"error,omitempty"`
-	Kind     string   `json:"errorKind,omitempty"`
+	NearMisses int64    `json:"echoNearMisses,omitempty"` // records that came back otherwise than they were sent
+	Pending    int64    `json:"pendingDeletes,omitempty"` // marked, not applied
+	Warnings   []string `json:"warnings,omitempty"`       // about the entity, not about single records
+	Error      string   `json:"error,omitempty"`
+	Kind       string   `json:"errorKind,omitempty"`
 }
 
 // A Result says what a run did.

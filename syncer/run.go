@@ -262,17 +262,21 @@ func (r *run) run(ctx context.Context) error {
 	if r.req.Op == Retry {
 		r.each(ctx, (*entity).retryAsked)
 	}
+	r.tidyUploads(ctx)
+	r.upload(ctx, func(u *upload) bool { return !u.first })
 	for _, layer := range r.layers {
-		if r.req.Op == Retry || ctx.Err() != nil {
+		if r.req.Op == Retry || r.req.Op == Export || ctx.Err() != nil {
 			break
 		}
 		r.readLayer(ctx, layer)
 	}
 	r.retryReferences(ctx)
 	r.each(ctx, (*entity).secondPass)
+	r.upload(ctx, func(u *upload) bool { return u.first })
 	if r.req.Op == Sync {
 		r.deletes(ctx)
 	}
+	r.finishUpload(ctx)
 	if r.ended = ctx.Err() != nil; r.ended {
 		return context.Cause(ctx)
 	}
@@ -294,6 +298,9 @@ func (r *run) readLayer(ctx context.Context, layer []*entity) {
 	slots := make(chan struct{}, r.s.limits.ParallelEntities)
 	var all sync.WaitGroup
 	for _, e := range layer {
+		if r.op() == Sync && !e.plan.Rules.Direction.Downloads() {
+			continue
+		}
 		if parent := r.failedParent(e); parent != "" {
 			e.err = fmt.Errorf("not read, because entity %s failed and is required", parent)
 			continue
@@ -353,7 +360,13 @@ func (r *run) finish(ctx context.Context, res *Result, err error) error {
 func (r *run) results() []EntityResult {
 	var results []EntityResult
 	for _, e := range r.ordered() {
-		res := EntityResult{Entity: e.plan.Name, Direction: Download, Mode: e.mode, Reason: e.reason, State: Succeeded, Counts: e.counts, Pending: e.pending, Warnings: r.warnings[e.plan.Name]}
+		if e.up != nil {
+			results = append(results, e.up.result(r.ended))
+		}
+		if r.op() == Export || r.op() == Sync && !e.plan.Rules.Direction.Downloads() {
+			continue
+		}
+		res := EntityResult{Entity: e.plan.Name, Direction: Download, NearMisses: e.nearMisses, Mode: e.mode, Reason: e.reason, State: Succeeded, Counts: e.counts, Pending: e.pending, Warnings: r.warnings[e.plan.Name]}
 		switch {
 		case e.err != nil && r.ended && canceled(e.err):
 			res.State = Cancelled

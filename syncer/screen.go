@@ -52,7 +52,7 @@ func (e *entity) enter(it *item) {
 		earlier.rec = nil
 		delete(e.inBatch, it.keyHash)
 	}
-	settled := it.outcome == Unchanged && it.rec.Removed == kedge.Live && !e.hasMarks
+	settled := (it.outcome == Unchanged || it.outcome == Echoed) && it.rec.Removed == kedge.Live && !e.hasMarks
 	if settled && !e.log.table && !e.run.planning() {
 		e.settle(it)
 		return
@@ -141,8 +141,8 @@ func (e *entity) judge(it *item, exact bool) {
 		it.outcome = Unchanged
 	case it.rec.Removed != kedge.Live:
 	default:
-		it.hash = rowWord(e.plan.Hash(it.rec))
-		if it.hash == wordHash(it.prev) && e.run.op() == Sync && !e.isOpen(it.rec.Key) {
+		it.hash = e.word(it.rec)
+		if it.hash == wordHash(it.prev) && e.run.op() == Sync && !e.isOpen(it.rec.Key) && !e.force[it.rec.Key] {
 			it.outcome = Unchanged
 		}
 	}

@@ -83,8 +83,8 @@ func findEntity(ctx context.Context, db bun.IDB, integration, name string) (*ent
 	return row, err
 }
 
-func loadAnchor(ctx context.Context, db bun.IDB, integration, entity string) (*Anchor, error) {
-	a := &Anchor{Integration: integration, Entity: entity, Direction: Download}
+func loadAnchor(ctx context.Context, db bun.IDB, integration, entity string, d Direction) (*Anchor, error) {
+	a := &Anchor{Integration: integration, Entity: entity, Direction: d}
 	err := db.NewSelect().Model(a).WherePK().Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil

@@ -148,7 +148,7 @@ type mapped struct {
 // entities with a shared key the local rows.
 func (e *entity) known(ctx context.Context) func(yield func(mapped, error) bool) {
 	if e.plan.SharedKey {
-		return e.localRows(ctx)
+		return e.rowsByPage(ctx)
 	}
 	return func(yield func(mapped, error) bool) {
 		after := kedge.Key("")
@@ -173,7 +173,7 @@ func (e *entity) known(ctx context.Context) func(yield func(mapped, error) bool)
 	}
 }
 
-func (e *entity) localRows(ctx context.Context) func(yield func(mapped, error) bool) {
+func (e *entity) rowsByPage(ctx context.Context) func(yield func(mapped, error) bool) {
 	return func(yield func(mapped, error) bool) {
 		for page, err := range e.run.loc.Pages(ctx, connectors.ReadRequest{Entity: e.plan.Local.Name, Fields: e.plan.Local.Key}) {
 			if err != nil {
@@ -270,6 +270,8 @@ func (e *entity) askFor(ctx context.Context, asked []mapped) (gone []goneRecord,
 // read stays as it is.
 func (e *entity) applyAside(ctx context.Context, b *chunk) error {
 	b.exact, b.next = len(b.records), connectors.Token(e.anchor.PageToken)
+	e.aside = true
+	defer func() { e.aside = false }()
 	return e.apply(ctx, b)
 }
 

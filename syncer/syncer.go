@@ -25,6 +25,11 @@ type Options struct {
 	Logger   *slog.Logger     // nil discards
 	Progress func(Progress)   // nil: not reported; called from one goroutine per entity
 
+	// LostReplyWait is how long after a lost answer the request can hardly
+	// arrive any more; 0 means 5 s. Sleep waits so long; nil means by the clock.
+	LostReplyWait time.Duration
+	Sleep         func(context.Context, time.Duration) error
+
 	// Hook, if not nil, is called at the named points p1 to p13 of a run, for
 	// tests that kill the process there.
 	Hook func(point string)
@@ -100,6 +105,7 @@ type Op string
 const (
 	Sync   Op = "sync"
 	Import Op = "import"
+	Export Op = "export"
 	Plan   Op = "plan"
 	Retry  Op = "retry" // of quarantined records
 )

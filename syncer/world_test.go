@@ -168,7 +168,7 @@ func newWorld(t testing.TB, s *store.Store, yaml string, entities ...kedge.Entit
 // each runs a test with a world on both databases.
 func each(t *testing.T, yaml string, test func(t *testing.T, w *world)) {
 	t.Helper()
-	storetest.Each(t, func(t *testing.T, s *store.Store) { test(t, newWorld(t, s, yaml)) }, syncer.Migrations()...)
+	storetest.Each(t, func(t *testing.T, s *store.Store) { test(t, newWorld(t, s, yaml)) }, append(syncer.Migrations(), sqltable.Migrations()...)...)
 }
 
 func (w *world) local(consumer string) *connectors.Conn {

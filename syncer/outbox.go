@@ -1,0 +1,174 @@
+package syncer
+
+import (
+	"context"
+	"time"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/mapping"
+	"github.com/uptrace/bun"
+)
+
+// A TransactionState says how far an upload of one record is.
+type TransactionState string
+
+// The states of a transaction.
+const (
+	TxPending  TransactionState = "pending"  // to be sent
+	TxInflight TransactionState = "inflight" // sent, without an answer yet
+	TxApplied  TransactionState = "applied"
+	TxFailed   TransactionState = "failed"   // will be tried again
+	TxUnknown  TransactionState = "unknown"  // the answer was lost; it is looked up
+	TxConflict TransactionState = "conflict" // waits for a person
+	TxDead     TransactionState = "dead"     // was refused or failed too often
+	TxArchived TransactionState = "archived" // put aside, or no longer needed
+)
+
+// The actions of a transaction.
+const (
+	actionCreate = "create"
+	actionUpdate = "update"
+	actionDelete = "delete"
+)
+
+// A Transaction is the upload of one local record.
+type Transaction struct {
+	bun.BaseModel `bun:"table:integration_transaction" json:"-"`
+
+	ID              string           `bun:",pk" json:"id"`
+	Integration     string           `json:"integration"`
+	Entity          string           `json:"entity"`
+	LocalKey        kedge.Key        `json:"localKey"`
+	ExtKey          kedge.Key        `json:"externalKey,omitempty"`
+	Action          string           `json:"action"`
+	FieldMask       string           `json:"-"` // the local values that were sent, as packValues writes them
+	Payload         string           `json:"-"` // what was sent; personal data, shown by "transactions show" only
+	BaseHash        int64            `json:"-"`
+	ExpectedVersion string           `json:"expectedVersion,omitempty"`
+	IdemKey         string           `json:"-"`
+	GroupID         string           `json:"-"`
+	Seq             int64            `json:"-"`
+	State           TransactionState `json:"state"`
+	Attempts        int64            `json:"attempts"`
+	NextAt          time.Time        `json:"nextAt"`
+	Fence           int64            `json:"-"`
+	ResultKey       kedge.Key        `json:"resultKey,omitempty"`
+	ResultVersion   string           `json:"resultVersion,omitempty"`
+	ErrorKind       string           `json:"errorKind,omitempty"`
+	ErrorText       string           `json:"error,omitempty"`
+	RunID           string           `json:"run"`
+	CreatedAt       time.Time        `json:"createdAt"`
+	DoneAt          *time.Time       `json:"doneAt,omitempty"`
+}
+
+// An outboxEntry asks for something to be sent.
+type outboxEntry struct {
+	local, external kedge.Key
+	action          string
+}
+
+// coalesce returns what remains to be sent when next follows a change that was
+// not sent yet; "" if nothing does.
+func coalesce(waiting, next string) string {
+	switch {
+	case waiting == actionCreate && next == actionDelete:
+		return ""
+	case waiting == actionCreate:
+		return actionCreate
+	case waiting == actionDelete && next == actionCreate:
+		return actionUpdate
+	}
+	return next
+}
+
+// enqueue stores what is to be sent, together with what waits already.
+func (e *entity) enqueue(ctx context.Context, db bun.IDB, entries []outboxEntry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	keys := make([]kedge.Key, len(entries))
+	for i, entry := range entries {
+		keys[i] = entry.local
+	}
+	var rows []*Transaction
+	err := db.NewSelect().Model(&rows).Where("integration = ? AND entity = ? AND state = ?", e.run.name, e.plan.Name, TxPending).
+		Where("local_key IN "+e.run.s.unpack(), jsonTexts(keys)).Scan(ctx)
+	if err != nil {
+		return err
+	}
+	waiting := make(map[kedge.Key]*Transaction, len(rows))
+	for _, t := range rows {
+		waiting[t.LocalKey] = t
+	}
+	var added []*Transaction
+	for _, entry := range entries {
+		t := waiting[entry.local]
+		if t == nil {
+			t = e.newTransaction(entry)
+			waiting[entry.local] = t
+			added = append(added, t)
+			continue
+		}
+		if t.Action = coalesce(t.Action, entry.action); t.Action == "" {
+			t.State = TxArchived
+		}
+		if entry.external != "" {
+			t.ExtKey = entry.external
+		}
+	}
+	for _, t := range rows {
+		if _, err := db.NewUpdate().Model(t).Column("action", "state", "ext_key").WherePK().Exec(ctx); err != nil {
+			return err
+		}
+	}
+	return e.insertTransactions(ctx, db, added)
+}
+
+func (e *entity) insertTransactions(ctx context.Context, db bun.IDB, rows []*Transaction) error {
+	const chunk = 500
+	for len(rows) > 0 {
+		part := rows[:min(chunk, len(rows))]
+		rows = rows[len(part):]
+		if _, err := db.NewInsert().Model(&part).Exec(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *entity) newTransaction(entry outboxEntry) *Transaction {
+	now := e.run.s.now().UTC()
+	e.seq++
+	return &Transaction{
+		ID: newID(), Integration: e.run.name, Entity: e.plan.Name, LocalKey: entry.local, ExtKey: entry.external, Action: entry.action,
+		FieldMask: "{}", Payload: "{}", State: TxPending, NextAt: now, RunID: e.run.id, CreatedAt: now, Seq: now.UnixMicro() + e.seq,
+	}
+}
+
+// due returns up to n transactions that are to be sent after seq.
+func (e *entity) dueTransactions(ctx context.Context, db bun.IDB, deletes bool, after *Transaction, n int) ([]*Transaction, error) {
+	var rows []*Transaction
+	q := db.NewSelect().Model(&rows).Where("integration = ? AND entity = ?", e.run.name, e.plan.Name).
+		Where("state = ? OR state = ? AND next_at <= ?", TxPending, TxFailed, e.run.s.now()).Order("seq", "id").Limit(int64(n))
+	if deletes {
+		q = q.Where("action = ?", actionDelete)
+	} else {
+		q = q.Where("action <> ?", actionDelete)
+	}
+	if after != nil {
+		q = q.Where("(seq, id) > (?, ?)", after.Seq, after.ID)
+	}
+	return rows, q.Scan(ctx)
+}
+
+// retryDelay is how long a failed upload waits: a minute, doubled with each
+// attempt, an hour at most.
+func retryDelay(attempts int64) time.Duration {
+	return min(time.Minute<<min(attempts, 10), time.Hour)
+}
+
+// maxAttempts is how often an upload is tried.
+const maxAttempts = 8
+
+// uploadRule is what a local deletion does on the other side.
+func (e *entity) uploadRule() mapping.DeleteRule { return e.plan.Rules.Deletes.Upload }

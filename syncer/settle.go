@@ -1,0 +1,518 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/mapping"
+)
+
+// settleBatch stores what became of a batch. What was applied is read back, so
+// that the base is what the other side has, not what was sent. It returns how
+// many transactions came further.
+func (u *upload) settleBatch(ctx context.Context, batch []*outgoing, sendErr error) (int, error) {
+	var applied, again []*outgoing
+	for _, o := range batch {
+		if o.done() {
+			applied = append(applied, o)
+		}
+	}
+	if err := u.readBack(ctx, applied); err != nil {
+		return 0, err
+	}
+	settle := func(ctx context.Context, tx *store.Tx) error {
+		again = again[:0]
+		for _, o := range batch {
+			lost, err := u.settleOne(ctx, tx, o, sendErr)
+			if err != nil {
+				return err
+			}
+			if lost {
+				again = append(again, o)
+			}
+		}
+		return u.saveApplied(ctx, tx, applied)
+	}
+	var stored []kedge.Record
+	for _, o := range applied {
+		if o.stored != nil {
+			stored = append(stored, *o.stored)
+		}
+	}
+	var err error
+	if len(stored) > 0 && u.run.ownTables() {
+		u.before = settle
+		err = u.absorb(ctx, stored)
+		u.before = nil
+	} else if err = u.run.inTx(ctx, settle); err == nil {
+		err = u.absorb(ctx, stored)
+	}
+	if err != nil {
+		return 0, err
+	}
+	for _, o := range batch {
+		if o.as != notSeen {
+			u.note(o.op.LocalKey, o.as)
+		}
+	}
+	if len(again) > 0 {
+		if err := u.lookAgain(ctx, again); err != nil {
+			return 0, err
+		}
+	}
+	return len(applied) + len(again), u.stopping(sendErr)
+}
+
+// stopping returns the error that ends the upload of the entity: all but an
+// unknown outcome, which is looked up later.
+func (u *upload) stopping(err error) error {
+	if err == nil || kedge.KindOf(err) == kedge.OutcomeUnknown {
+		return nil
+	}
+	return err
+}
+
+func (o *outgoing) done() bool {
+	switch o.result.State {
+	case connectors.Inserted, connectors.Updated, connectors.Unchanged, connectors.Removed:
+		return true
+	}
+	return false
+}
+
+// applied is the outcome of a change that was applied.
+func (o *outgoing) applied() Outcome {
+	switch {
+	case o.removes:
+		return Deleted
+	case o.result.State == connectors.Inserted:
+		return Created
+	case o.result.State == connectors.Unchanged:
+		return Unchanged
+	}
+	return Changed
+}
+
+// refusal is the kind of the error that a change was refused with.
+func (o *outgoing) refusal() kedge.Kind {
+	if o.result.Err == nil {
+		return kedge.Internal
+	}
+	return o.result.Err.Kind
+}
+
+// key is the external key of the record.
+func (o *outgoing) key() kedge.Key {
+	if o.result.Key != "" {
+		return o.result.Key
+	}
+	return o.change.Key
+}
+
+// readBack reads what the other side has now.
+func (u *upload) readBack(ctx context.Context, applied []*outgoing) error {
+	var keys []kedge.Key
+	var asked []*outgoing
+	for _, o := range applied {
+		if !o.removes && o.key() != "" {
+			keys, asked = append(keys, o.key()), append(asked, o)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	answers, err := u.readKeys(ctx, keys)
+	switch kedge.KindOf(err) {
+	case kedge.Internal, kedge.Invalid:
+		if err != nil {
+			return err
+		}
+	default: // what was applied is stored all the same; the next download brings the rest
+		return nil
+	}
+	for i, a := range answers {
+		if a.found {
+			asked[i].stored = &answers[i].record
+		}
+	}
+	return nil
+}
+
+// settleOne stores the result of one change in its transaction. lost tells that
+// the other side was faster.
+func (u *upload) settleOne(ctx context.Context, tx *store.Tx, o *outgoing, sendErr error) (lost bool, err error) {
+	now := u.run.s.now().UTC()
+	t := o.op
+	switch kind := o.refusal(); {
+	case o.done():
+		t.State, t.DoneAt, t.ResultKey, t.ResultVersion = TxApplied, &now, o.key(), o.result.Version
+		if o.stored != nil {
+			t.ResultVersion = o.stored.Version
+		}
+		o.as = o.applied()
+	case o.result.State == connectors.Unset && kedge.KindOf(sendErr) == kedge.OutcomeUnknown,
+		o.result.State == connectors.Rejected && kind == kedge.OutcomeUnknown:
+		t.State, t.NextAt, t.ErrorKind = TxUnknown, now.Add(u.run.s.lostReplyWait()), kedge.OutcomeUnknown.String()
+		o.as = Unknown
+	case o.result.State == connectors.Unset: // it was not sent
+		t.State = TxPending
+		t.Attempts--
+	case kind == kedge.Conflict, kind == kedge.NotFound && o.change.Op == kedge.Update:
+		t.State, lost = TxPending, true
+		u.reject(t, o)
+	case kind == kedge.Throttled || kind == kedge.Transient:
+		u.postpone(t, o, now)
+	default:
+		u.reject(t, o)
+		t.State, t.DoneAt, o.as = TxDead, &now, Refused
+		f := failWrite(o.result.Err)
+		if errors.Is(o.result.Err, errNoLookup) {
+			f.code, o.as = "write_outcome_unknown", Unknown
+		}
+		if err := u.quarantineLocal(ctx, tx, t.LocalKey, o.local, f); err != nil {
+			return false, err
+		}
+	}
+	return lost, u.saveTransaction(ctx, tx, t)
+}
+
+// reject notes why the other side refused a change, in its own words.
+func (u *upload) reject(t *Transaction, o *outgoing) {
+	t.ErrorKind, t.ErrorText = o.result.Err.Kind.String(), o.result.Err.Error()
+	if o.result.Remote != "" {
+		t.ErrorText = o.result.Remote
+	}
+}
+
+// postpone lets a transaction wait for its next try, or gives it up. A wait that
+// the other side asked for is no failed attempt.
+func (u *upload) postpone(t *Transaction, o *outgoing, now time.Time) {
+	u.reject(t, o)
+	o.as = Refused
+	if o.result.Err.Kind == kedge.Throttled {
+		t.Attempts--
+	}
+	if t.Attempts >= maxAttempts {
+		t.State, t.DoneAt = TxDead, &now
+		return
+	}
+	wait := max(o.result.Err.RetryAfter, rand.N(retryDelay(t.Attempts)))
+	t.State, t.NextAt = TxFailed, now.Add(wait)
+}
+
+// saveApplied stores links, bases and the write log of what was applied.
+func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgoing) error {
+	now := u.run.s.now().UTC()
+	var links []*link
+	var bases []*baseRow
+	var gone, sent []kedge.Key
+	var later []outboxEntry
+	for _, o := range applied {
+		key := o.key()
+		sent = append(sent, o.op.LocalKey)
+		if o.removes {
+			gone = append(gone, key)
+			links = append(links, &link{Ent: u.row.ID, ExtKey: key, LocalKey: o.op.LocalKey, Status: tombstone, Reason: kedge.Deleted.String(), At: now})
+			continue
+		}
+		if key == "" {
+			continue // the other side does not tell; the next download finds it by its key
+		}
+		version := o.result.Version
+		if o.stored != nil {
+			version = o.stored.Version
+		}
+		links = append(links, &link{Ent: u.row.ID, ExtKey: key, LocalKey: o.op.LocalKey, Status: linked, Version: version, At: now})
+		base, err := u.sentBase(o, key, version)
+		if err != nil {
+			return err
+		}
+		bases = append(bases, base)
+		if len(o.unresolved) > 0 {
+			later = append(later, outboxEntry{local: o.op.LocalKey, external: key, action: actionUpdate})
+		}
+		if err := u.adjustLog(ctx, tx, o, key, version); err != nil {
+			return err
+		}
+	}
+	hashes := make([]uint64, len(gone))
+	for i, k := range gone {
+		hashes[i] = mapping.KeyHash(k)
+	}
+	steps := []func() error{
+		func() error { return u.run.s.saveLinks(ctx, tx, links) },
+		func() error { return u.saveBases(ctx, tx, bases) },
+		func() error { return u.dropBases(ctx, tx, gone) },
+		func() error { return u.forget(ctx, tx, hashes) },
+		func() error { return u.releaseLocal(ctx, tx, sent) },
+		func() error { return u.enqueue(ctx, tx, later) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget notes that records are gone from the other side.
+func (e *entity) forget(ctx context.Context, tx *store.Tx, hashes []uint64) error {
+	if len(hashes) == 0 {
+		return nil
+	}
+	if err := e.log.load(ctx, tx, hashes); err != nil {
+		return err
+	}
+	var puts []byte
+	var states []hashState
+	for _, h := range hashes {
+		e.row.Linked = max(0, e.row.Linked-int64(isLive(e.log.get(h))))
+		puts = appendPut(puts, h, 0)
+		states = append(states, hashState{h, 0})
+	}
+	store.OnCommit(ctx, func() {
+		for _, h := range hashes {
+			e.log.index.set(h, 0)
+		}
+	})
+	if _, err := tx.NewUpdate().Model(e.row).Column("linked").WherePK().Exec(ctx); err != nil {
+		return err
+	}
+	if e.log.table {
+		return e.log.saveRows(ctx, tx, states)
+	}
+	return e.log.append(ctx, tx, puts, nil)
+}
+
+// sentBase is the base after a change was applied: what was sent is agreed on.
+func (u *upload) sentBase(o *outgoing, key kedge.Key, version string) (*baseRow, error) {
+	sent, err := unpackValues(o.op.FieldMask, u.plan.Local, u.plan.LocalFields)
+	if err != nil {
+		return nil, err
+	}
+	var before *kedge.Record
+	if o.base != nil {
+		before = o.base.values
+	}
+	base := u.newBase(key, before, sent, o.local, version, Upload)
+	return base, nil
+}
+
+// adjustLog notes in the write log what the other side made of a change.
+func (u *upload) adjustLog(ctx context.Context, tx *store.Tx, o *outgoing, key kedge.Key, version string) error {
+	w := o.log
+	if w == nil {
+		w = &writeRow{Integration: u.run.name, Side: sideExternal, Entity: u.plan.Name, ExpiresAt: u.run.s.now().UTC().Add(writeLogs)}
+	}
+	w.Key, w.Version = key, version
+	if o.stored != nil {
+		w.Hash = int64(u.word(o.stored))
+	}
+	if w.ID == 0 {
+		return u.logWrites(ctx, tx, []*writeRow{w})
+	}
+	_, err := tx.NewUpdate().Model(w).Column("key", "hash", "version").WherePK().Exec(ctx)
+	return err
+}
+
+// absorb takes records of the other side in, out of order, as a download does:
+// what it changed is merged, what was sent is met again.
+func (u *upload) absorb(ctx context.Context, records []kedge.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	u.force = make(map[kedge.Key]bool, len(records))
+	for i := range records {
+		u.force[records[i].Key] = true
+	}
+	u.silent = true
+	err := u.applyAside(ctx, &chunk{records: records})
+	u.force, u.silent = nil, false
+	return err
+}
+
+// lookFirst looks at the other side where sending blindly could double or
+// overwrite something: before records are created, before updates without a
+// base, and where the other side cannot check versions.
+func (u *upload) lookFirst(ctx context.Context, ops []*Transaction) error {
+	keys := make([]kedge.Key, len(ops))
+	for i, op := range ops {
+		keys[i] = op.LocalKey
+	}
+	db := u.run.s.store.DB()
+	links, err := u.run.s.linksBy(ctx, db, u.row.ID, "local_key", keys)
+	if err != nil {
+		return err
+	}
+	var known, free []kedge.Key
+	external := map[kedge.Key]bool{}
+	for _, op := range ops {
+		switch l := links[op.LocalKey]; {
+		case l != nil && l.Status == linked:
+			known = append(known, l.ExtKey)
+			external[l.ExtKey] = u.plan.External.Concurrency
+		case op.Action != actionDelete:
+			free = append(free, op.LocalKey)
+		}
+	}
+	bases, err := u.bases(ctx, db, known)
+	if err != nil {
+		return err
+	}
+	var ask []kedge.Key
+	for _, k := range known {
+		if b := bases[k]; !external[k] || b == nil || b.ExtVersion == "" {
+			ask = append(ask, k)
+		}
+	}
+	found, err := u.ask(ctx, ask)
+	if err != nil {
+		return err
+	}
+	matched, err := u.findRemote(ctx, free)
+	if err != nil {
+		return err
+	}
+	return u.absorb(ctx, append(found, matched...))
+}
+
+// ask reads records of the other side by key. Those that are gone come as
+// removed.
+func (u *upload) ask(ctx context.Context, keys []kedge.Key) ([]kedge.Record, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	answers, err := u.readKeys(ctx, keys)
+	if kedge.KindOf(err) == kedge.Unsupported && err != nil {
+		return nil, nil // there is no way to look
+	}
+	if err != nil {
+		return nil, err
+	}
+	records := make([]kedge.Record, 0, len(keys))
+	for i, a := range answers {
+		switch {
+		case a.found:
+			records = append(records, a.record)
+		case a.bad == nil:
+			records = append(records, kedge.Record{Key: keys[i], Removed: kedge.Deleted, Fields: u.plan.ExternalFields})
+		}
+	}
+	return records, nil
+}
+
+// findRemote looks for records of the other side that local ones without a
+// link would become.
+func (u *upload) findRemote(ctx context.Context, local []kedge.Key) ([]kedge.Record, error) {
+	if len(local) == 0 {
+		return nil, nil
+	}
+	rows, err := u.localOutside(ctx, local)
+	if err != nil {
+		return nil, err
+	}
+	var found []kedge.Record
+	var byKey []kedge.Key
+	sets := append([][]mapping.Pair{u.plan.Key}, u.plan.AlternateKeys...)
+	wanted := make([][]kedge.Key, len(sets))
+	for _, row := range rows {
+		var out kedge.Record
+		if u.plan.Upload(&out, row, nil, true) != nil {
+			continue // that shows when it is its turn
+		}
+		if k := u.externalKey(out.Values); k != "" {
+			byKey = append(byKey, k)
+			continue
+		}
+		for n, pairs := range sets {
+			if k := externalPairs(&out, pairs); k != "" {
+				wanted[n] = append(wanted[n], k)
+				break
+			}
+		}
+	}
+	if len(byKey) > 0 {
+		answers, err := u.readKeys(ctx, byKey)
+		if err != nil && kedge.KindOf(err) != kedge.Unsupported {
+			return nil, err
+		}
+		for _, a := range answers {
+			if a.found {
+				found = append(found, a.record)
+			}
+		}
+	}
+	for n, pairs := range sets {
+		records, err := u.findBy(ctx, pairs, wanted[n])
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, records...)
+	}
+	return found, nil
+}
+
+// localOutside reads local rows outside of a transaction.
+func (u *upload) localOutside(ctx context.Context, keys []kedge.Key) ([]*kedge.Record, error) {
+	answers, err := u.run.loc.ReadKeys(ctx, u.plan.Local.Name, u.plan.LocalRead.Names(), keys)
+	var rows []*kedge.Record
+	for i := range answers {
+		if answers[i].OK {
+			rows = append(rows, &answers[i].Record)
+		}
+	}
+	return rows, err
+}
+
+// externalPairs is the key that a record to be sent has by pairs, "" if a value
+// is not known yet.
+func externalPairs(r *kedge.Record, pairs []mapping.Pair) kedge.Key {
+	if len(pairs) == 0 {
+		return ""
+	}
+	parts := make([]kedge.Value, len(pairs))
+	for i, p := range pairs {
+		parts[i] = r.Values[p.External]
+	}
+	return kedge.NewKey(parts...)
+}
+
+// findBy returns the records of the other side whose pairs have one of keys.
+func (u *upload) findBy(ctx context.Context, pairs []mapping.Pair, keys []kedge.Key) ([]kedge.Record, error) {
+	if len(keys) == 0 || !u.plan.External.Filter {
+		return nil, nil
+	}
+	by := make([]string, len(pairs))
+	for i, p := range pairs {
+		by[i] = u.plan.ExternalFields.Name(p.External)
+	}
+	return otherSystem{u.run.ext}.find(ctx, nil, u.plan.External, u.plan.ExternalFields.Names(), by, keys)
+}
+
+// lookAgain reads the records whose other side was faster, and merges.
+func (u *upload) lookAgain(ctx context.Context, batch []*outgoing) error {
+	var known, free []kedge.Key
+	for _, o := range batch {
+		if o.change.Op == kedge.Insert && o.change.Key == "" {
+			free = append(free, o.op.LocalKey)
+		} else {
+			known = append(known, o.change.Key)
+		}
+	}
+	records, err := u.ask(ctx, known)
+	if err != nil {
+		return err
+	}
+	matched, err := u.findRemote(ctx, free)
+	if err != nil {
+		return err
+	}
+	return u.absorb(ctx, append(records, matched...))
+}
+
+var errNoLookup = errors.New("the answer to a change was lost, and the record has no key by which it could be looked up")
