@@ -101,6 +101,7 @@ type preset struct {
 	bareDelta          bool // no query options beside track-changes but $select
 	maxBatch           int  // changes that the service takes in one batch
 	noAtomic           bool // the service has no atomic batches
+	rootedBatch        bool // URLs in batches begin with a slash, which stands for the service root
 }
 
 // presets are data, so that a service that differs needs an option and no code.
@@ -124,7 +125,7 @@ var presets = map[string]preset{
 	},
 	"graph": {
 		entity:     EntityConfig{PageSize: 500, Paging: byServer, Tracking: byDelta, Batch: asJSON, BatchSize: 20, Upsert: ladder, IfMatch: etagOnly},
-		maxVersion: "4.0", deltaFunction: true, bareDelta: true, maxBatch: 20, noAtomic: true,
+		maxVersion: "4.0", deltaFunction: true, bareDelta: true, maxBatch: 20, noAtomic: true, rootedBatch: true,
 	},
 }
 

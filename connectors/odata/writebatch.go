@@ -31,6 +31,9 @@ func (d *Driver) sendBatch(ctx context.Context, op string, format codec.Format, 
 	sum := sha256.New()
 	for i, r := range requests {
 		parts[i] = codec.Request{Method: r.method, URL: r.path, Header: d.headerOf(r, plain), Body: r.content(plain)}
+		if d.preset.rootedBatch {
+			parts[i].URL = "/" + r.path
+		}
 		effect = max(effect, r.effect)
 		sum.Write(parts[i].Body)
 	}

@@ -241,6 +241,10 @@ func TestBatchOnTheWire(t *testing.T) {
 	if !strings.Contains(o.text, `"url":"Company(%27A%20%26%20B%27)/widgets"`) || strings.Count(o.text, `"atomicityGroup":"g1"`) != 2 {
 		t.Errorf("sent %s", o.text)
 	}
+	d = startOdd(t, o, map[string]any{"flavor": "graph"})
+	if _, err := d.Write(t.Context(), changes); kedge.KindOf(err) != kedge.Forbidden || !strings.Contains(o.text, `"url":"/widgets"`) {
+		t.Errorf("graph: got %v, sent %s", err, o.text)
+	}
 	d = startOdd(t, o, map[string]any{"batch": "multipart"})
 	if _, err := d.Write(t.Context(), changes); kedge.KindOf(err) != kedge.Forbidden {
 		t.Errorf("got %v, want forbidden", err)
