@@ -77,6 +77,9 @@ func (d *Driver) horizon(ctx context.Context, s *store.Store, e *entity) (*horiz
 	if err != nil || !found || key != e.notedKey() {
 		return nil, store.Error(opRead, e.Name, err)
 	}
+	if h.acked > h.top {
+		h.acked = 0 // it came with a dump, from a server where it meant something
+	}
 	return h, nil
 }
 
@@ -378,17 +381,20 @@ func (d *Driver) Ack(ctx context.Context, entity string, a kedge.Anchor) error {
 		return store.Error(opAck, e.Name, err)
 	}
 	return s.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		return store.Error(opAck, e.Name, d.ack(ctx, tx.Conn().Conn, c, e, &at))
+		return store.Error(opAck, e.Name, d.ack(ctx, tx.Conn().Conn, c, e, &at, h))
 	})
 }
 
 // ack forgets what lies before at.
-func (d *Driver) ack(ctx context.Context, conn catalog.Querier, c *noteTables, e *entity, at *changeMark) error {
+func (d *Driver) ack(ctx context.Context, conn catalog.Querier, c *noteTables, e *entity, at *changeMark, h *horizon) error {
 	mark := &query{engine: e.engine}
 	mark.WriteString("UPDATE " + c.table("kedge_capture") + " SET acked = ")
 	mark.arg(at.Bound, "bigint")
-	mark.WriteString(" WHERE acked < ")
+	mark.WriteString(" WHERE (acked < ")
 	mark.arg(at.Bound, "bigint")
+	mark.WriteString(" OR acked > ")
+	mark.arg(h.top, "bigint")
+	mark.WriteString(")")
 	e.listener(mark, d.consumer)
 	mark.WriteString(" AND epoch = ")
 	mark.arg(at.Epoch, "text")
@@ -400,7 +406,10 @@ func (d *Driver) ack(ctx context.Context, conn catalog.Querier, c *noteTables, e
 		return err // it was acknowledged before
 	}
 	del := &query{engine: e.engine}
-	del.WriteString("DELETE FROM " + c.table("kedge_change") + " WHERE " + [...]string{store.SQLite: "seq < ", store.Postgres: "xid < "}[e.engine])
+	order := [...]string{store.SQLite: "seq", store.Postgres: "xid"}[e.engine]
+	del.WriteString("DELETE FROM " + c.table("kedge_change") + " WHERE " + order + " >= ")
+	del.arg(h.acked, "bigint") // what lies before it is deleted already
+	del.WriteString(" AND " + order + " < ")
 	del.arg(at.Bound, "bigint")
 	e.listener(del, d.consumer)
 	_, err = conn.ExecContext(ctx, del.String(), del.args...)

@@ -12,8 +12,10 @@ import (
 // The tables of trigger capture. {schema} is empty or a quoted name with a dot.
 //
 // On SQLite the order of seq is that of commits, and AUTOINCREMENT keeps
-// numbers of deleted rows from coming back. On PostgreSQL it is not; there xid
-// tells which rows can still be committed.
+// numbers of deleted rows from coming back. Notes are found by ranges of seq,
+// between what was acknowledged and what is new, so that there need be no index,
+// which would cost a third of noting. On PostgreSQL the order of seq is not that
+// of commits; there xid tells which rows can still be committed.
 const (
 	sqliteControl = `
 CREATE TABLE IF NOT EXISTS kedge_change (
@@ -25,7 +27,6 @@ CREATE TABLE IF NOT EXISTS kedge_change (
   op text NOT NULL, -- I, U, D, and T on PostgreSQL
   at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
-CREATE INDEX IF NOT EXISTS kedge_change_reader ON kedge_change (consumer, entity);
 CREATE TABLE IF NOT EXISTS kedge_capture (
   entity text NOT NULL,
   consumer text NOT NULL,
