@@ -16,6 +16,7 @@ type position struct {
 	Entity string   `json:"e"`
 	Bound  *string  `json:"b,omitempty"` // greatest version before the read began, or the anchor of trigger capture; nil if there is none
 	Key    []string `json:"k,omitempty"` // of the last row read
+	Types  []int    `json:"t,omitempty"` // of its values, if a column holds values of any type
 	Last   string   `json:"l,omitempty"` // its version, in an incremental read
 	Offset int      `json:"n,omitempty"` // rows read, of tables without a key
 
@@ -68,9 +69,14 @@ func (p *position) parse(e *entity, token string) error {
 		return bad
 	}
 	for i, text := range p.Key {
-		v, err := kedge.ParseText(e.columns[e.key[i]].Type, text)
-		if err == nil {
-			v, err = e.columns[e.key[i]].fit(e.engine, v)
+		c := &e.columns[e.key[i]]
+		t := c.Type
+		if i < len(p.Types) && c.anyType(e.engine) {
+			t = kedge.Type(p.Types[i])
+		}
+		v, err := kedge.ParseText(t, text)
+		if err == nil && t == c.Type {
+			v, err = c.fit(e.engine, v)
 		}
 		if err != nil {
 			return bad
@@ -95,13 +101,17 @@ func (p *position) step(key []kedge.Value, version string) {
 	}
 }
 
-func (p *position) token() (connectors.Token, error) {
-	p.Key = p.Key[:0]
-	for _, v := range p.values {
+func (p *position) token(e *entity) (connectors.Token, error) {
+	p.Key, p.Types = p.Key[:0], p.Types[:0]
+	for i, v := range p.values {
 		if v.IsEmpty() {
 			return "", fail(opRead, kedge.Invalid, p.Entity, "a page ends with a row whose key is null or cannot be read")
 		}
 		p.Key = append(p.Key, v.Text())
+		if i < len(e.key) && e.columns[e.key[i]].anyType(e.engine) {
+			p.Types = append(p.Types, make([]int, i+1-len(p.Types))...)
+			p.Types[i] = int(v.Type())
+		}
 	}
 	text, err := pack(p)
 	if err == nil && len(text) > connectors.MaxToken {

@@ -133,6 +133,11 @@ func (s *scanner) scan(rows *sql.Rows) (r kedge.Record, key []kedge.Value, bad *
 			bad = &connectors.BadRecord{Field: s.e.Key[0], Err: errors.New("the key is null or empty")}
 		}
 	}
+	for i, at := range s.key {
+		if s.e.columns[s.columns[at]].anyType(s.e.engine) {
+			key[i] = stored(s.raw[at])
+		}
+	}
 	if s.version >= 0 {
 		r.Version = values[s.version].Text()
 	}
@@ -143,6 +148,27 @@ func (s *scanner) scan(rows *sql.Rows) (r kedge.Record, key []kedge.Value, bad *
 		bad.Key = r.Key
 	}
 	return r, key, bad, nil
+}
+
+// anyType reports whether SQLite stores values of all types in the column as
+// they are. It orders them by their types first (Datatypes In SQLite, 4.1).
+func (c *column) anyType(engine store.Engine) bool {
+	return engine == store.SQLite && (c.Native == "" || c.Storage == catalog.Bytes)
+}
+
+// stored is a value with the type that SQLite stores it with.
+func stored(raw any) kedge.Value {
+	switch v := raw.(type) {
+	case int64:
+		return kedge.Int(v)
+	case float64:
+		return kedge.Float(v)
+	case string:
+		return kedge.String(v)
+	case []byte:
+		return kedge.Bytes(v)
+	}
+	return kedge.Null()
 }
 
 // ReadPage reads rows in order of the key, or of version and key.
@@ -204,7 +230,7 @@ func (d *Driver) readPage(ctx context.Context, db *sql.DB, sel *selection, req c
 		return nil, err
 	}
 	if more {
-		page.Next, err = pos.token()
+		page.Next, err = pos.token(sel.e)
 		return page, err
 	}
 	switch {
