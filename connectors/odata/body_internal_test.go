@@ -45,7 +45,7 @@ func TestRequestID(t *testing.T) {
 // A repeat says when the request was sent first, until it was answered; the
 // memory of that is bounded.
 func TestFirstSent(t *testing.T) {
-	var f firstSent
+	f := firstSent{at: map[string]time.Time{}}
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	id := func(i int) string { return requestID(strconv.Itoa(i)) }
 	for i := range 3 * maxFirstSent {

@@ -57,6 +57,7 @@ func New(cfg Config, env connectors.Env) (*Driver, error) {
 		d.header.Set(name, value)
 	}
 	d.findings.state = env.State
+	d.sentFirst.state, d.sentFirst.name = env.State, "odata.sent."+env.Consumer
 	auth, err := cfg.Auth.New(d.authEnv())
 	if err != nil {
 		return nil, configError(env, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/kedge-sync/kedge/connectors/conntest"
 	"github.com/kedge-sync/kedge/connectors/odata"
 	"github.com/kedge-sync/kedge/internal/odatatest"
+	"github.com/kedge-sync/kedge/internal/store/storetest"
 )
 
 // A loser is a way to a service on which answers get lost after the service did
@@ -147,30 +148,45 @@ func TestLostAmongOthers(t *testing.T) {
 	}
 }
 
-// After a restart nobody knows when a repeatable request was sent first. The
-// service rejects it then, which is no conflict: the caller has to look.
+// A repeat says when its request was sent first, also after a restart, so the
+// service knows it again. Where the time was not kept, the service rejects the
+// repeat, which is no conflict: the caller has to look.
 func TestRepeatAfterRestart(t *testing.T) {
-	l, d := startLoser(t, odatatest.Options{Repeatable: true}, map[string]any{"batch": "none"})
-	l.from(func(r *http.Request) bool { return r.Method == http.MethodPost })
-	c := change(kedge.Insert, "widgets", "w", values{"int": kedge.Int(1)})
-	c.IdempotencyKey = "change 1"
-	if results, err := d.Write(t.Context(), []kedge.Change{c}); err == nil || results[0].State != connectors.Unset {
-		t.Fatalf("got %v and %v, want no result", results[0].State, err)
-	}
-	l.from(nil)
-	env := testEnv()
-	env.Now = func() time.Time { return time.Now().Add(time.Minute) }
-	d, err := odata.New(odata.Config{URL: l.url, EntityConfig: odata.EntityConfig{Batch: "none"}}, env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	results, err := d.Write(t.Context(), []kedge.Change{c})
-	if results[0].State != connectors.Unset || kedge.KindOf(err) != kedge.OutcomeUnknown {
-		t.Errorf("got %s and %v, want an unknown outcome", outcomes(results), err)
-	}
-	if n := l.service.Inserted("widgets")["w"]; n != 1 {
-		t.Errorf("the record was created %d times", n)
+	for _, kept := range []bool{true, false} {
+		t.Run(fmt.Sprint(kept), func(t *testing.T) {
+			l, _ := startLoser(t, odatatest.Options{Repeatable: true}, nil)
+			state := storetest.SQLite(t).State("test")
+			open := func(now time.Time) *odata.Driver {
+				env := testEnv()
+				env.Now = func() time.Time { return now }
+				if kept {
+					env.State = state
+				}
+				d, err := odata.New(odata.Config{URL: l.url, EntityConfig: odata.EntityConfig{Batch: "none"}}, env)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { d.Close() })
+				return d
+			}
+			l.from(func(r *http.Request) bool { return r.Method == http.MethodPost })
+			c := change(kedge.Insert, "widgets", "w", values{"int": kedge.Int(1)})
+			c.IdempotencyKey = "change 1"
+			if results, err := open(time.Now()).Write(t.Context(), []kedge.Change{c}); err == nil || results[0].State != connectors.Unset {
+				t.Fatalf("got %v and %v, want no result", results[0].State, err)
+			}
+			l.from(nil)
+			results, err := open(time.Now().Add(time.Minute)).Write(t.Context(), []kedge.Change{c})
+			if kept && (err != nil || results[0].State != connectors.Inserted) {
+				t.Errorf("got %s and %v, want inserted", outcomes(results), err)
+			}
+			if !kept && (results[0].State != connectors.Unset || kedge.KindOf(err) != kedge.OutcomeUnknown) {
+				t.Errorf("got %s and %v, want an unknown outcome", outcomes(results), err)
+			}
+			if n := l.service.Inserted("widgets")["w"]; n != 1 {
+				t.Errorf("the record was created %d times", n)
+			}
+		})
 	}
 }
 

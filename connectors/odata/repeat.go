@@ -4,10 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"net/http"
 	"regexp"
 	"sync"
 	"time"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/store"
 )
 
 // A repeatability makes a request repeatable (OASIS Repeatable Requests 1.0):
@@ -47,11 +51,87 @@ func requestID(key string) string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// A firstSent remembers when a repeatable request was sent first, for a repeat
-// has to say the same time. A repeat after a restart says another one.
+// A firstSent remembers when repeatable requests were sent first, until they are
+// answered: a repeat has to say the same time, also after a restart. So the
+// times are stored before anything is sent.
 type firstSent struct {
-	mu sync.Mutex
-	at map[string]time.Time // by id
+	state *store.State // nil: memory only
+	name  string       // of the value in state
+
+	mu      sync.Mutex
+	at      map[string]time.Time // by id; nil until it was loaded
+	unsaved bool
+}
+
+// maxFirstSent is how many requests are remembered.
+const maxFirstSent = 1000
+
+// load reads what an earlier process has stored.
+func (f *firstSent) load(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at != nil {
+		return nil
+	}
+	at := map[string]time.Time{}
+	if f.state != nil {
+		value, _, err := f.state.Get(ctx, f.name)
+		switch {
+		case kedge.KindOf(err) == kedge.Invalid: // there is no key to seal it with
+			f.state = nil
+		case err != nil:
+			return err
+		}
+		if value != nil && json.Unmarshal(value, &at) != nil {
+			clear(at)
+		}
+	}
+	f.at = at
+	return nil
+}
+
+// save stores the times that are not stored yet.
+func (f *firstSent) save(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.state == nil || !f.unsaved {
+		return nil
+	}
+	value, err := json.Marshal(f.at)
+	if err != nil {
+		return err
+	}
+	for range 3 { // the lease of the run makes us the only writer, but for a paused one
+		var rev int64
+		if _, rev, err = f.state.Get(ctx, f.name); err == nil {
+			if err = f.state.Put(ctx, f.name, value, rev); err == nil {
+				f.unsaved = false
+				return nil
+			}
+		}
+	}
+	return err
+}
+
+// of returns when the request with the id was sent first, which is now if it
+// was not.
+func (f *firstSent) of(id string, now time.Time) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t, ok := f.at[id]; ok {
+		return t
+	}
+	if len(f.at) >= maxFirstSent { // each of them has a lost answer: the oldest goes
+		oldest := ""
+		for other, t := range f.at {
+			if oldest == "" || t.Before(f.at[oldest]) {
+				oldest = other
+			}
+		}
+		delete(f.at, oldest)
+	}
+	f.at[id], f.unsaved = now, true
+	return now
 }
 
 // settle forgets a request that was answered for good. One that is made again
@@ -62,32 +142,7 @@ func (f *firstSent) settle(r *request, a *reply) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.at, r.repeat.id)
-}
-
-// maxFirstSent is how many requests are remembered.
-const maxFirstSent = 1000
-
-func (f *firstSent) of(id string, now time.Time) time.Time {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if t, ok := f.at[id]; ok {
-		return t
-	}
-	if f.at == nil {
-		f.at = map[string]time.Time{}
-	}
-	if len(f.at) >= maxFirstSent { // each of them has a lost answer: the oldest goes
-		oldest := id
-		for other, t := range f.at {
-			if oldest == id || t.Before(f.at[oldest]) {
-				oldest = other
-			}
-		}
-		delete(f.at, oldest)
-	}
-	f.at[id] = now
-	return now
+	delete(f.at, r.repeat.id) // stored with the next that is new
 }
 
 // knowsRepeats reports whether the service announces repeatable requests, or was

@@ -95,7 +95,7 @@ func (d *Driver) newWriter(ctx context.Context, name string) (*writer, error) {
 		return nil, err
 	}
 	w.repeats = d.knowsRepeats(ctx, m, w.e)
-	return w, nil
+	return w, d.sentFirst.load(ctx)
 }
 
 // sentBack are the fields that the answer to an insert can hold: not those of
@@ -131,6 +131,7 @@ func (w *writer) run(changes []kedge.Change) error {
 		switch {
 		case len(ready) == 0:
 			return w.end()
+		case w.saveTimes() != nil:
 		case group:
 			w.sendGroup(ready)
 		case w.format != 0 && len(ready) > 1:
@@ -140,6 +141,15 @@ func (w *writer) run(changes []kedge.Change) error {
 		}
 	}
 	return w.end()
+}
+
+// saveTimes stores when requests are sent first, and stops if it cannot.
+func (w *writer) saveTimes() error {
+	err := w.d.sentFirst.save(w.ctx)
+	if err != nil {
+		w.stop(err)
+	}
+	return err
 }
 
 // ready returns the tasks that have something to send. In an atomic batch they
