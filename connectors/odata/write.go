@@ -128,10 +128,14 @@ func (w *writer) run(changes []kedge.Change) error {
 	}
 	for w.stopped == nil {
 		ready, group := w.ready()
+		if len(ready) == 0 {
+			break
+		}
+		if err := w.d.sentFirst.save(w.ctx); err != nil {
+			w.stop(err)
+			break
+		}
 		switch {
-		case len(ready) == 0:
-			return w.end()
-		case w.saveTimes() != nil:
 		case group:
 			w.sendGroup(ready)
 		case w.format != 0 && len(ready) > 1:
@@ -141,15 +145,6 @@ func (w *writer) run(changes []kedge.Change) error {
 		}
 	}
 	return w.end()
-}
-
-// saveTimes stores when requests are sent first, and stops if it cannot.
-func (w *writer) saveTimes() error {
-	err := w.d.sentFirst.save(w.ctx)
-	if err != nil {
-		w.stop(err)
-	}
-	return err
 }
 
 // ready returns the tasks that have something to send. In an atomic batch they
