@@ -173,3 +173,37 @@ func TestSilentTablesAreSwept(t *testing.T) {
 		}
 	})
 }
+
+// A run that changes nothing about who listens leaves the triggers alone.
+func TestSetListenersAgain(t *testing.T) {
+	eachCapture(t, func(t *testing.T, c *captured) {
+		version := func() (v string) {
+			t.Helper()
+			query := map[store.Engine]string{store.SQLite: "PRAGMA schema_version", store.Postgres: "SELECT string_agg(t.oid::text || t.xmin::text, ' ' ORDER BY t.oid) FROM pg_trigger t"}
+			if err := c.store.DB().DB.QueryRowContext(t.Context(), query[c.store.Engine()]).Scan(&v); err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		c.listen("x: a, y: b a")
+		before := version()
+		c.listen("y: a b, x: a a nope")
+		c.listen("x: a")
+		if got := version(); got != before {
+			t.Errorf("triggers were made again: %s, before %s", got, before)
+		}
+		c.listen("x: b")
+		if version() == before {
+			t.Error("the triggers of another field are the same")
+		}
+		c.listen("x:, y:")
+		states, err := c.driver("").CaptureStatus(t.Context())
+		if err != nil || len(states) != 0 {
+			t.Errorf("got %v, %v", states, err)
+		}
+		c.sql("INSERT INTO doc (k) VALUES ('1')")
+		if n := c.noted(); n != 0 {
+			t.Errorf("%d notes for nobody", n)
+		}
+	})
+}
