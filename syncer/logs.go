@@ -125,6 +125,9 @@ func (r *run) expire(ctx context.Context) error {
 	if _, err := db.NewDelete().Model((*LogRow)(nil)).Where("at < ?", now.Add(-keep.KeepLog)).Exec(ctx); err != nil {
 		return err
 	}
+	if err := r.expireUploads(ctx); err != nil {
+		return err
+	}
 	_, err := db.NewDelete().Model((*runRow)(nil)).Where("started_at < ? AND state <> ?", now.Add(-keep.KeepLog), Running).Exec(ctx)
 	if err != nil {
 		return err
@@ -149,4 +152,20 @@ func (r *run) expire(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// expireUploads removes what is left of uploads that came to an end, and of
+// conflicts that did.
+func (r *run) expireUploads(ctx context.Context) error {
+	db, old := r.s.store.DB(), r.start.Add(-r.s.limits.KeepLog)
+	_, err := db.NewDelete().Model((*Transaction)(nil)).Where("done_at < ? AND state IN (?, ?)", old, TxApplied, TxArchived).Exec(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = db.NewDelete().Model((*conflictRow)(nil)).Where("at < ? AND state IN (?, ?)", old, conflictResolved, conflictSuperseded).Exec(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = db.NewDelete().Model((*writeRow)(nil)).Where("expires_at < ?", r.start).Exec(ctx)
+	return err
 }

@@ -110,14 +110,15 @@ func (e *entity) enqueue(ctx context.Context, db bun.IDB, entries []outboxEntry)
 			continue
 		}
 		if t.Action = coalesce(t.Action, entry.action); t.Action == "" {
-			t.State = TxArchived
+			now := e.run.s.now().UTC()
+			t.State, t.DoneAt = TxArchived, &now
 		}
 		if entry.external != "" {
 			t.ExtKey = entry.external
 		}
 	}
 	for _, t := range rows {
-		if _, err := db.NewUpdate().Model(t).Column("action", "state", "ext_key").WherePK().Exec(ctx); err != nil {
+		if _, err := db.NewUpdate().Model(t).Column("action", "state", "ext_key", "done_at").WherePK().Exec(ctx); err != nil {
 			return err
 		}
 	}

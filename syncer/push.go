@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -19,7 +18,6 @@ import (
 const (
 	pushBatch = 100 // changes of one batch, if the entity has no limit of its own
 	pushTries = 4   // of one transaction in one run: each lost race against the other side takes one
-	writeLogs = 72 * time.Hour
 )
 
 // push sends what waits, in passes: a record may wait for another one that it
@@ -315,7 +313,7 @@ func (u *upload) saveIntents(ctx context.Context, tx *store.Tx, batch []*outgoin
 			u.intent(o)
 			o.log = &writeRow{
 				Integration: u.run.name, Side: sideExternal, Entity: u.plan.Name, Key: o.change.Key,
-				Hash: int64(u.word(&o.remote)), ExpiresAt: now.Add(writeLogs),
+				Hash: int64(u.word(&o.remote)), ExpiresAt: now.Add(u.run.s.limits.KeepWriteLog),
 			}
 			logs = append(logs, o.log)
 		}

@@ -307,7 +307,7 @@ func (u *upload) sentBase(o *outgoing, key kedge.Key, version string) (*baseRow,
 func (u *upload) adjustLog(ctx context.Context, tx *store.Tx, o *outgoing, key kedge.Key, version string) error {
 	w := o.log
 	if w == nil {
-		w = &writeRow{Integration: u.run.name, Side: sideExternal, Entity: u.plan.Name, ExpiresAt: u.run.s.now().UTC().Add(writeLogs)}
+		w = &writeRow{Integration: u.run.name, Side: sideExternal, Entity: u.plan.Name, ExpiresAt: u.run.s.now().UTC().Add(u.run.s.limits.KeepWriteLog)}
 	}
 	w.Key, w.Version = key, version
 	if o.stored != nil {

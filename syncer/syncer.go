@@ -41,7 +41,8 @@ type Limits struct {
 	ParallelEntities int // entities of one layer read at once; default 2
 	HashSkipMaxRows  int // above it, hashes live in a table instead of memory; default 2,000,000
 
-	KeepLog        time.Duration // log rows and runs; default 90 days
+	KeepLog        time.Duration // log rows, runs, ended transactions and conflicts; default 90 days
+	KeepWriteLog   time.Duration // what was sent, to know it again when it comes back; default 3 days
 	KeepQuarantine time.Duration // closed quarantine rows; default 30 days
 	KeepTombstones time.Duration // default 90 days
 }
@@ -58,6 +59,7 @@ func (l *Limits) fill() {
 	setDefault(&l.HashSkipMaxRows, 2_000_000)
 	const day = 24 * time.Hour
 	setDefault(&l.KeepLog, 90*day)
+	setDefault(&l.KeepWriteLog, 3*day)
 	setDefault(&l.KeepQuarantine, 30*day)
 	setDefault(&l.KeepTombstones, 90*day)
 }

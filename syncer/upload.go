@@ -354,7 +354,7 @@ func (u *upload) quarantineLocal(ctx context.Context, tx *store.Tx, key kedge.Ke
 	}
 	err := tx.NewInsert().Model(row).On("CONFLICT (ent, direction, key) WHERE state = 'open' DO UPDATE").
 		Set("payload = EXCLUDED.payload, stage = EXCLUDED.stage, code = EXCLUDED.code, field = EXCLUDED.field").
-		Set("message = EXCLUDED.message, attempts = integration_quarantine.attempts + 1, next_at = EXCLUDED.next_at").
+		Set("message = EXCLUDED.message, attempts = quarantine_row.attempts + 1, next_at = EXCLUDED.next_at").
 		Set("revision = EXCLUDED.revision, run_id = EXCLUDED.run_id").
 		Returning("id").Scan(ctx, &row.ID)
 	if err != nil {

@@ -121,7 +121,7 @@ func (a *app) sync(ctx context.Context) (*syncer.Syncer, error) {
 		OwnDatabase: a.isOwnDatabase,
 		Limits: syncer.Limits{
 			CommitRows: a.cfg.Sync.CommitRows, ParallelEntities: a.cfg.Sync.ParallelEntities, HashSkipMaxRows: a.cfg.Sync.HashSkipMaxRows,
-			KeepLog: time.Duration(keep.Log), KeepQuarantine: time.Duration(keep.Quarantine), KeepTombstones: time.Duration(keep.Tombstones),
+			KeepLog: time.Duration(keep.Log), KeepWriteLog: time.Duration(keep.Writelog), KeepQuarantine: time.Duration(keep.Quarantine), KeepTombstones: time.Duration(keep.Tombstones),
 		},
 		Logger:   a.logger(),
 		Progress: func(p syncer.Progress) { a.progress(p) },

@@ -1,0 +1,181 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/uptrace/bun"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/store"
+)
+
+// A TransactionQuery selects transactions; empty fields select all.
+type TransactionQuery struct {
+	Integration string
+	Entity      string
+	State       TransactionState
+	IDs         []string
+	Limit       int // 0 means 100
+}
+
+// Transactions lists uploads, newest first.
+func (s *Syncer) Transactions(ctx context.Context, q TransactionQuery) ([]*Transaction, error) {
+	setDefault(&q.Limit, 100)
+	var rows []*Transaction
+	sel := s.store.DB().NewSelect().Model(&rows).Order("created_at DESC", "seq DESC").Limit(int64(q.Limit))
+	if q.Integration != "" {
+		sel = sel.Where("integration = ?", q.Integration)
+	}
+	if q.Entity != "" {
+		sel = sel.Where("entity = ?", q.Entity)
+	}
+	if q.State != "" {
+		sel = sel.Where("state = ?", q.State)
+	}
+	if len(q.IDs) > 0 {
+		sel = sel.Where("id IN "+s.unpack(), jsonTexts(q.IDs))
+	}
+	return rows, sel.Scan(ctx)
+}
+
+// TransactionStates are the states that a transaction can be in.
+var TransactionStates = []TransactionState{TxPending, TxInflight, TxApplied, TxFailed, TxUnknown, TxConflict, TxDead, TxArchived}
+
+// A TransactionChoice names transactions by id, or all that failed: those that
+// will be tried again by themselves, and those that are dead.
+type TransactionChoice struct {
+	IDs         []string
+	AllFailed   bool
+	Integration string // with AllFailed: only of this integration
+	Entity      string // with AllFailed: only of this entity
+}
+
+// choose returns the transactions of a choice that are in one of the states, by
+// integration, newest first.
+func (s *Syncer) chooseTransactions(ctx context.Context, c TransactionChoice, states ...TransactionState) (map[string][]*Transaction, error) {
+	var rows []*Transaction
+	sel := s.store.DB().NewSelect().Model(&rows).Order("seq DESC", "id DESC").Where("state IN (?)", bun.List(states))
+	if c.AllFailed {
+		sel = sel.Where("state IN (?)", bun.List([]TransactionState{TxFailed, TxDead}))
+		if c.Integration != "" {
+			sel = sel.Where("integration = ?", c.Integration)
+		}
+		if c.Entity != "" {
+			sel = sel.Where("entity = ?", c.Entity)
+		}
+	} else {
+		sel = sel.Where("id IN "+s.unpack(), jsonTexts(c.IDs))
+	}
+	if err := sel.Scan(ctx); err != nil {
+		return nil, err
+	}
+	chosen := map[string][]*Transaction{}
+	for _, t := range rows {
+		chosen[t.Integration] = append(chosen[t.Integration], t)
+	}
+	return chosen, nil
+}
+
+// RetryTransactions makes failed and dead transactions pending: the next run
+// sends each of them once. It returns how many.
+func (s *Syncer) RetryTransactions(ctx context.Context, c TransactionChoice, by string) (int, error) {
+	return s.changeTransactions(ctx, c, by, "retried", s.wakeTransaction, TxFailed, TxDead)
+}
+
+// ArchiveTransactions puts transactions aside that are not under way. What they
+// would have sent is sent only if the record changes again; a record whose
+// deletion is put aside is no longer kept in step. It returns how many.
+func (s *Syncer) ArchiveTransactions(ctx context.Context, c TransactionChoice, by string) (int, error) {
+	return s.changeTransactions(ctx, c, by, "archived", s.archiveTransaction, TxPending, TxFailed, TxDead)
+}
+
+// changeTransactions changes the chosen transactions while no run is active.
+func (s *Syncer) changeTransactions(ctx context.Context, c TransactionChoice, by, done string,
+	change func(context.Context, *store.Tx, *Transaction) error, states ...TransactionState) (int, error) {
+	chosen, err := s.chooseTransactions(ctx, c, states...)
+	n := 0
+	for _, name := range slices.Sorted(maps.Keys(chosen)) {
+		if err != nil {
+			break
+		}
+		err = s.withLease(ctx, name, func(ctx context.Context, r *run) error {
+			changed := 0
+			err := r.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+				changed = 0
+				for _, t := range chosen[name] {
+					// It may have come further since it was chosen.
+					err := tx.NewSelect().Model(t).WherePK().Scan(ctx)
+					if err != nil || !slices.Contains(states, t.State) {
+						return errors.Join(err, &kedge.Error{Kind: kedge.Conflict, Err: fmt.Errorf("transaction %s is %s by now", t.ID, t.State)})
+					}
+					if err := change(ctx, tx, t); err != nil {
+						return err
+					}
+					changed++
+					if err := r.eventIn(ctx, tx, t.Entity, "info", "transaction_"+done, "transaction "+done+" by "+by, t.ID); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err == nil {
+				n += changed
+			}
+			return err
+		})
+	}
+	return n, err
+}
+
+// wakeTransaction makes a transaction pending, unless a newer one of its record
+// is: that one sends everything.
+func (s *Syncer) wakeTransaction(ctx context.Context, tx *store.Tx, t *Transaction) error {
+	newer, err := tx.NewSelect().Model((*Transaction)(nil)).
+		Where("integration = ? AND entity = ? AND local_key = ? AND state = ?", t.Integration, t.Entity, t.LocalKey, TxPending).Exists(ctx)
+	if err != nil {
+		return err
+	}
+	now := s.now().UTC()
+	if t.State, t.DoneAt = TxPending, nil; newer {
+		t.State, t.DoneAt = TxArchived, &now
+	}
+	t.NextAt = now
+	return updateTransaction(ctx, tx, t)
+}
+
+// archiveTransaction puts a transaction aside.
+func (s *Syncer) archiveTransaction(ctx context.Context, tx *store.Tx, t *Transaction) error {
+	now := s.now().UTC()
+	t.State, t.DoneAt = TxArchived, &now
+	if err := updateTransaction(ctx, tx, t); err != nil {
+		return err
+	}
+	const ent = "ent = (SELECT id FROM integration_entity WHERE integration = ? AND name = ?)"
+	_, err := tx.NewUpdate().Model((*QuarantineRow)(nil)).Set("state = 'dropped', payload = '{}'").
+		Where(ent, t.Integration, t.Entity).Where("direction = ? AND state = 'open' AND key = ?", Upload, quarantineKey(t.LocalKey)).Exec(ctx)
+	if err != nil || t.Action != actionDelete {
+		return err
+	}
+	var external []kedge.Key
+	err = tx.NewSelect().Model((*link)(nil)).Column("ext_key").Where(ent, t.Integration, t.Entity).
+		Where("local_key = ? AND status = ?", t.LocalKey, linked).Scan(ctx, &external)
+	if err != nil || len(external) == 0 {
+		return err
+	}
+	for _, model := range []any{(*link)(nil), (*baseRow)(nil)} {
+		_, err := tx.NewDelete().Model(model).Where(ent, t.Integration, t.Entity).Where("ext_key IN "+s.unpack(), jsonTexts(external)).Exec(ctx)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func updateTransaction(ctx context.Context, tx *store.Tx, t *Transaction) error {
+	_, err := tx.NewUpdate().Model(t).Column("state", "next_at", "done_at").WherePK().Exec(ctx)
+	return err
+}
