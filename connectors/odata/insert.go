@@ -41,8 +41,8 @@ func (t *task) create(onLadder bool) {
 		switch {
 		case a.ok():
 			t.created(a)
-		case r.repeat.id != "" && strings.EqualFold(a.header.Get("Repeatability-Result"), "rejected"):
-			t.lose(errForgotten)
+		case rejectsRepeat(r, a):
+			t.rejectedRepeat(r)
 		case t.key != "" && (onLadder && saysItExists(a.status) || a.status == http.StatusInternalServerError && said.OData):
 			t.isThere(r, a, onLadder)
 		default:

@@ -190,6 +190,34 @@ func TestRepeatAfterRestart(t *testing.T) {
 	}
 }
 
+// A repeat that the service rejects as too old, of a record that is not there, is
+// a first try the next time.
+func TestRepeatTooOld(t *testing.T) {
+	now := time.Now()
+	l, _ := startLoser(t, odatatest.Options{Repeatable: true, Now: func() time.Time { return now }}, nil)
+	env := testEnv()
+	env.Now = func() time.Time { return now }
+	d, err := odata.New(odata.Config{URL: l.url, EntityConfig: odata.EntityConfig{Batch: "none"}}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	c := change(kedge.Insert, "widgets", "w", values{"int": kedge.Int(1)})
+	c.IdempotencyKey = "change 1"
+	stop := l.service.Fail(odatatest.Failure{Status: 503}) // nothing is done
+	if results, err := d.Write(t.Context(), []kedge.Change{c}); results[0].State != connectors.Unset {
+		t.Fatalf("got %v and %v, want no result", results[0].State, err)
+	}
+	stop()
+	now = now.Add(48 * time.Hour)
+	for _, want := range []string{"rejected:transient", "inserted"} {
+		wantOutcomes(t, "two days later", write(t, d, c), want)
+	}
+	if n := l.service.Inserted("widgets")["w"]; n != 1 {
+		t.Errorf("the record was created %d times", n)
+	}
+}
+
 // A batch whose answer is lost is sent again only if that is harmless for each
 // of its changes.
 func TestLostBatch(t *testing.T) {

@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors/odata/wire"
 	"github.com/kedge-sync/kedge/internal/store"
 )
 
@@ -137,12 +139,34 @@ func (f *firstSent) of(id string, now time.Time) time.Time {
 // settle forgets a request that was answered for good. One that is made again
 // for another reason, much later, is a new one: services reject old times.
 func (f *firstSent) settle(r *request, a *reply) {
-	if r.repeat.id == "" || a.status >= http.StatusInternalServerError {
-		return
+	if a.status < http.StatusInternalServerError && !rejectsRepeat(r, a) {
+		f.forget(r)
 	}
+}
+
+func (f *firstSent) forget(r *request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.at, r.repeat.id) // stored with the next that is new
+}
+
+// rejectsRepeat reports whether the service cannot tell any more whether it has
+// done a repeatable request before.
+func rejectsRepeat(r *request, a *reply) bool {
+	return r.repeat.id != "" && strings.EqualFold(a.header.Get("Repeatability-Result"), "rejected")
+}
+
+// rejectedRepeat goes on after that. A record that is not there was not made, so
+// the next try is a first one; one that is there is for the caller to look at.
+func (t *task) rejectedRepeat(r *request) {
+	if t.key == "" {
+		t.lose(errForgotten)
+		return
+	}
+	t.look(func(*wire.Page, string) { t.lose(errForgotten) }, func() {
+		t.w.d.sentFirst.forget(r)
+		t.reject(kedge.Transient, errForgotten, "")
+	})
 }
 
 // knowsRepeats reports whether the service announces repeatable requests, or was
