@@ -38,6 +38,7 @@ type crashPlan struct {
 	DSN    string // of kedge's database
 	Source string // SQLite file of the external side
 	Target string // SQLite file of the local side; "" for kedge's own database
+	URL    string // of an OData service that is the external side, instead of Source
 	Point  string // where to die, or to stop
 	Nth    int    // at which passing of the point
 	Stop   bool   // stop (SIGSTOP) instead of dying; a line on standard output comes before
@@ -162,18 +163,24 @@ func (p crashPlan) sync(ctx context.Context, hook func(string)) (syncer.Result, 
 func (p crashPlan) syncer(s *store.Store, hook func(string)) *syncer.Syncer {
 	return syncer.New(syncer.Options{
 		Store: s,
-		Connect: func(_ context.Context, name, _ string) (*connectors.Conn, error) {
-			block := p.localBlock()
+		Connect: func(_ context.Context, name, integration string) (*connectors.Conn, error) {
+			block, consumer := p.localBlock(), integration
+			if name == "source" && p.URL != "" {
+				return p.service()
+			}
 			if name == "source" {
+				consumer = ""
 				block = fmt.Sprintf(`{"dsn": %q, "entities": {"item": {"capture": "version", "version": {"column": "rank", "window": 3},
 					"deleted": {"column": "gone", "value": 1}}}}`, "sqlite:"+p.Source)
 			}
-			d, err := sqltable.Kind().New(json.RawMessage(block), connectors.Env{Name: name, Store: s})
+			d, err := sqltable.Kind().New(json.RawMessage(block), connectors.Env{Name: name, Consumer: consumer, Store: s})
 			return connectors.New(d, &connectors.Options{PageSize: 7, ReadAhead: -1}), err
 		},
 		OwnDatabase: func(name string) bool { return name == "local" && p.Target == "" },
 		Limits:      syncer.Limits{CommitRows: 14},
 		Hook:        hook,
+		// A request of a process that died has arrived, or never will.
+		LostReplyWait: time.Millisecond,
 	})
 }
 
@@ -212,7 +219,7 @@ func newCrashSite(t *testing.T, dsn string, foreign bool) *crashSite {
 	for i := range crashRows {
 		site.upsert(i, "first")
 	}
-	site.setUp()
+	site.setUp(crashMapping)
 	return site
 }
 
@@ -238,16 +245,16 @@ func (c *crashSite) upsert(i int, name string) {
 }
 
 // setUp makes kedge's tables, the integration and the local table.
-func (c *crashSite) setUp() {
+func (c *crashSite) setUp(yaml string) {
 	c.t.Helper()
 	ctx := c.t.Context()
-	s := storetest.Open(c.t, c.DSN, syncer.Migrations()...)
+	s := storetest.Open(c.t, c.DSN, append(syncer.Migrations(), sqltable.Migrations()...)...)
 	sy := c.syncer(s, nil)
-	_, err := sy.Save(ctx, syncer.Integration{Name: "crash", External: "source", Local: "local", YAML: crashMapping, Author: "test"})
+	_, err := sy.Save(ctx, syncer.Integration{Name: "crash", External: "source", Local: "local", YAML: yaml, Author: "test"})
 	c.check(err)
 	ext, err := sy.SchemaOf(ctx, "source", "crash")
 	c.check(err)
-	m, err := mapping.Parse("test", []byte(crashMapping))
+	m, err := mapping.Parse("test", []byte(yaml))
 	c.check(err)
 	d, err := sqltable.Kind().New(json.RawMessage(c.localBlock()), connectors.Env{Name: "local", Store: s})
 	c.check(err)

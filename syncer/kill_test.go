@@ -206,22 +206,33 @@ func (c *crashSite) takeOver() {
 // state is all that a run writes but for its log.
 func (c *crashSite) state(s *store.Store) []string {
 	c.t.Helper()
-	out := c.localRows(s)
+	return append(c.localRows(s), c.kept(s)...)
+}
+
+// kept is what is remembered of all rows.
+func (c *crashSite) kept(s *store.Store) (out []string) {
+	c.t.Helper()
 	for _, table := range []string{"integration_syncanchor", "integration_hashlog", "integration_pendingref", "integration_entity"} {
-		rows, err := s.DB().QueryContext(c.t.Context(), "SELECT * FROM "+table+" ORDER BY 1, 2")
-		c.check(err)
-		cols, err := rows.Columns()
-		c.check(err)
-		for rows.Next() {
-			values, ptrs := make([]any, len(cols)), make([]any, len(cols))
-			for i := range values {
-				ptrs[i] = &values[i]
-			}
-			c.check(rows.Scan(ptrs...))
-			out = append(out, table+strings.TrimSpace(fmt.Sprint(values...)))
-		}
-		c.check(rows.Err())
-		c.check(rows.Close())
+		out = append(out, c.dump(s, table)...)
 	}
+	return out
+}
+
+func (c *crashSite) dump(s *store.Store, table string) (out []string) {
+	c.t.Helper()
+	rows, err := s.DB().QueryContext(c.t.Context(), "SELECT * FROM "+table+" ORDER BY 1, 2")
+	c.check(err)
+	defer rows.Close()
+	cols, err := rows.Columns()
+	c.check(err)
+	for rows.Next() {
+		values, ptrs := make([]any, len(cols)), make([]any, len(cols))
+		for i := range values {
+			ptrs[i] = &values[i]
+		}
+		c.check(rows.Scan(ptrs...))
+		out = append(out, table+strings.TrimSpace(fmt.Sprint(values...)))
+	}
+	c.check(rows.Err())
 	return out
 }

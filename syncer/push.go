@@ -119,6 +119,7 @@ func (u *upload) send(ctx context.Context, ops []*Transaction) (int, error) {
 		out[i].result = results[i]
 	}
 	n, err := u.settleBatch(context.WithoutCancel(ctx), out, sendErr)
+	u.run.s.hook("p10")
 	return ended + n, err
 }
 

@@ -299,8 +299,12 @@ func (u *upload) sentBase(o *outgoing, key kedge.Key, version string) (*baseRow,
 	if o.base != nil {
 		before = o.base.values
 	}
-	base := u.newBase(key, before, sent, o.local, version, Upload)
-	return base, nil
+	for _, i := range o.unresolved {
+		if o.create {
+			sent.Values[i] = kedge.Null() // so the other side has none, and ours is an edit
+		}
+	}
+	return u.newBase(key, before, sent, o.local, version, Upload), nil
 }
 
 // adjustLog notes in the write log what the other side made of a change.

@@ -135,8 +135,23 @@ func (u *upload) recall(t *Transaction) (*outgoing, error) {
 		o.change.Op, o.removes = kedge.Delete, true
 	case actionCreate:
 		o.change.Op, o.create = kedge.Insert, true
+		return o, u.recallUnresolved(o)
 	}
 	return o, nil
+}
+
+// recallUnresolved finds out which lookups a new record was sent without.
+func (u *upload) recallUnresolved(o *outgoing) error {
+	sent, err := unpackValues(o.op.FieldMask, u.plan.Local, u.plan.LocalFields)
+	if err != nil {
+		return err
+	}
+	for _, l := range u.plan.UploadLookups {
+		if sent.Values[l.Local].IsMissing() {
+			o.unresolved = append(o.unresolved, l.Local)
+		}
+	}
+	return nil
 }
 
 // conclude tells from what the other side has now what became of a change. What
