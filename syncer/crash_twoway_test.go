@@ -85,6 +85,7 @@ func newTwoWaySite(t *testing.T, dsn string, o odatatest.Options) *twoWaySite {
 		site.farItem(itemID(i), "first", itemID((i+5)%16))
 		site.farTask(fmt.Sprintf("t%02d", i), "first", itemID(i))
 	}
+	site.loose(0)
 	site.setUp(crashBothWays)
 	return site
 }

@@ -200,6 +200,13 @@ func (e *entity) choose(anchor *Anchor) int64 {
 	}
 	e.anchor = anchor
 	e.mode, e.reason = "full", e.whyFull(anchor)
+	if e.sends && anchor.PageToken != "" && !(e.up != nil && e.up.first) {
+		// The pages behind the token may be older than what was sent since.
+		anchor.PageToken = ""
+		if e.reason == reasonResumed {
+			e.reason = "the full read was interrupted, and edits were sent since"
+		}
+	}
 	switch {
 	case e.reason == "":
 		e.mode = "incremental"

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -234,5 +235,6 @@ func (c *crashSite) dump(s *store.Store, table string) (out []string) {
 		out = append(out, table+strings.TrimSpace(fmt.Sprint(values...)))
 	}
 	c.check(rows.Err())
+	slices.Sort(out)
 	return out
 }

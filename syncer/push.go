@@ -109,6 +109,9 @@ func (u *upload) send(ctx context.Context, ops []*Transaction) (int, error) {
 		return ended, nil
 	}
 	u.run.s.hook("p8")
+	if err := u.run.holds(ctx); err != nil {
+		return ended, err
+	}
 	changes := make([]kedge.Change, len(out))
 	for i, o := range out {
 		changes[i] = o.change
