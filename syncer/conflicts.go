@@ -2,6 +2,10 @@ package syncer
 
 import (
 	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/kedge-sync/kedge"
@@ -27,6 +31,9 @@ type conflictRow struct {
 	Resolution string
 	By         string
 	At         time.Time
+
+	Integration string `bun:",scanonly"`
+	Entity      string `bun:",scanonly"`
 }
 
 const (
@@ -86,6 +93,12 @@ func (e *entity) saveConflicts(ctx context.Context, db bun.IDB, rows []*conflict
 			return err
 		}
 		e.frozen[c.ExtKey] = true
+		if e.silent {
+			if e.parked == nil {
+				e.parked = map[kedge.Key]bool{}
+			}
+			e.parked[c.ExtKey] = true
+		}
 	}
 	return nil
 }
@@ -101,4 +114,115 @@ func (e *entity) closeConflicts(ctx context.Context, db bun.IDB, keys []kedge.Ke
 		delete(e.frozen, k)
 	}
 	return err
+}
+
+// identBy is the column that says who resolved a conflict.
+const identBy = bun.Ident("by")
+
+// A Conflict is a record that both sides changed, or that one changed and the
+// other deleted.
+type Conflict struct {
+	ID          string         `json:"id"`
+	Integration string         `json:"integration"`
+	Entity      string         `json:"entity"`
+	ExternalKey kedge.Key      `json:"externalKey"`
+	LocalKey    kedge.Key      `json:"localKey"`
+	Fields      []string       `json:"fields"` // local names; none if one side deleted the record
+	Reason      string         `json:"reason"`
+	Policy      mapping.Policy `json:"policy"`
+	State       string         `json:"state"` // open, resolved, superseded
+	Resolution  string         `json:"resolution,omitempty"`
+	By          string         `json:"by,omitempty"`
+	At          time.Time      `json:"at"`
+
+	base, local, remote string
+}
+
+// A ConflictField is one field of a conflict: nil is null, or not known.
+type ConflictField struct {
+	Field    string  `json:"field"`
+	Base     *string `json:"base"`
+	Local    *string `json:"local"`
+	Remote   *string `json:"remote"`
+	Conflict bool    `json:"conflict"` // both sides changed it
+}
+
+// Sides returns the fields of the three versions of the record, by name: as
+// both sides agreed last, and as each was when the conflict was found. They may
+// be personal data.
+func (c *Conflict) Sides() ([]ConflictField, error) {
+	var sides [3]map[string]*string
+	names := map[string]bool{}
+	for i, packed := range []string{c.base, c.local, c.remote} {
+		if packed == "" {
+			continue
+		}
+		if err := json.Unmarshal([]byte(packed), &sides[i]); err != nil {
+			return nil, err
+		}
+		for name := range sides[i] {
+			names[name] = true
+		}
+	}
+	fields := []ConflictField{}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		fields = append(fields, ConflictField{
+			Field: name, Base: sides[0][name], Local: sides[1][name], Remote: sides[2][name], Conflict: slices.Contains(c.Fields, name),
+		})
+	}
+	return fields, nil
+}
+
+// A ConflictQuery selects conflicts; empty fields select all open ones.
+type ConflictQuery struct {
+	Integration string
+	Entity      string
+	IDs         []string
+	All         bool // closed ones too
+	Limit       int  // 0 means 100
+}
+
+// Conflicts lists conflicts, newest first.
+func (s *Syncer) Conflicts(ctx context.Context, q ConflictQuery) ([]*Conflict, error) {
+	setDefault(&q.Limit, 100)
+	var rows []*conflictRow
+	sel := s.store.DB().NewSelect().Model(&rows).ColumnExpr("conflict_row.*").ColumnExpr("e.integration, e.name AS entity").
+		Join("JOIN integration_entity AS e ON e.id = conflict_row.ent").OrderExpr("conflict_row.id DESC").Limit(int64(q.Limit))
+	if q.Integration != "" {
+		sel = sel.Where("e.integration = ?", q.Integration)
+	}
+	if q.Entity != "" {
+		sel = sel.Where("e.name = ?", q.Entity)
+	}
+	if len(q.IDs) > 0 {
+		sel = sel.Where("conflict_row.id IN "+s.unpack(), jsonTexts(q.IDs))
+	} else if !q.All {
+		sel = sel.Where("conflict_row.state = ?", conflictOpen)
+	}
+	if err := sel.Scan(ctx, &rows); err != nil {
+		return nil, err
+	}
+	all := make([]*Conflict, len(rows))
+	for i, r := range rows {
+		c := &Conflict{
+			ID: r.ID, Integration: r.Integration, Entity: r.Entity, ExternalKey: r.ExtKey, LocalKey: r.LocalKey, Policy: r.Policy,
+			State: r.State, Resolution: r.Resolution, By: r.By, At: r.At, base: r.Base, local: r.Local, remote: r.Remote,
+		}
+		if err := json.Unmarshal([]byte(r.Fields), &c.Fields); err != nil {
+			return nil, err
+		}
+		c.Reason = reasonOf(r.Local, r.Remote, c.Fields)
+		all[i] = c
+	}
+	return all, nil
+}
+
+func reasonOf(local, remote string, fields []string) string {
+	switch {
+	case local == "":
+		return "deleted here, changed there"
+	case remote == "":
+		return "changed here, deleted there"
+	}
+	return "both sides changed " + strings.Join(fields, ", ")
 }

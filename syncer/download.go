@@ -55,6 +55,7 @@ type entity struct {
 	salt       uint64             // keeps their hashes apart from those of a download alone
 	up         *upload            // nil if this run sends nothing
 	frozen     map[kedge.Key]bool // records with an open conflict
+	parked     map[kedge.Key]bool // of those, the ones that this run's upload found
 	echoes     map[kedge.Key]*writeRow
 	consumed   []int64 // echoes that came
 	nearMisses int64
@@ -63,6 +64,7 @@ type entity struct {
 	aside      bool                                   // the position of the read stays as it is
 	before     func(context.Context, *store.Tx) error // runs first in the next page transaction
 	seq        int64
+	resolving  *resolving // a person's decision about a conflict, under way
 
 	// Memory of one page transaction, used again by the next.
 	batch     batch

@@ -183,7 +183,7 @@ func (u *upload) build(o *outgoing) {
 		o.wait = true // the other side changes it all the time; the next run goes on
 	case o.link != nil && u.frozen[o.link.ExtKey]:
 		o.end, o.as = TxConflict, Kept
-		if u.outcomes[o.op.LocalKey] == Conflicted {
+		if u.parked[o.link.ExtKey] {
 			o.as = Conflicted
 		}
 	case o.link != nil && o.link.Status == deleting:

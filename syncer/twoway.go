@@ -71,6 +71,9 @@ func (e *entity) decideOne(it *item, base *baseRow, local *kedge.Record) error {
 	if local != nil {
 		e.forgetPending(it)
 	}
+	if e.resolving != nil {
+		return e.resolving.decide(it, s)
+	}
 	v := Decide(s, e.plan, e.run.op())
 	if e.frozen[it.rec.Key] && v.Action != Park {
 		it.thaw = true
@@ -134,6 +137,11 @@ func (e *entity) rememberBoth(ctx context.Context, tx *store.Tx, items []*item) 
 	var thawed []kedge.Key
 	var ops []outboxEntry
 	for _, it := range items {
+		if e.resolving != nil {
+			if err := e.resolving.finishItem(ctx, tx, it); err != nil {
+				return err
+			}
+		}
 		if it.fail != nil {
 			continue
 		}
