@@ -29,7 +29,7 @@ func eachForeign(t *testing.T, test func(t *testing.T, w *world)) {
 }
 
 // foreignWorld is a world whose helpers look at the other database.
-func foreignWorld(t *testing.T, own, other *store.Store, dsn, yaml string) *world {
+func foreignWorld(t testing.TB, own, other *store.Store, dsn, yaml string) *world {
 	w := newWorld(t, own, yaml)
 	kind := sqltable.Kind()
 	open := func() *connectors.Conn {

@@ -39,12 +39,7 @@ func (w *world) decisions(req syncer.Request) []syncer.Decision {
 // dump returns the content of all tables but those named, as text.
 func (w *world) dump(but ...string) string {
 	w.t.Helper()
-	q := "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
-	if w.store.Engine() == store.Postgres {
-		q = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
-	}
-	var tables []string
-	w.check(w.store.DB().NewRaw(q).Scan(w.t.Context(), &tables))
+	tables := w.tableNames()
 	var b strings.Builder
 	for _, table := range tables {
 		if slices.Contains(but, table) {
@@ -60,6 +55,16 @@ func (w *world) dump(but ...string) string {
 		fmt.Fprintf(&b, "%s\n%s\n", table, strings.Join(texts, "\n"))
 	}
 	return b.String()
+}
+
+func (w *world) tableNames() (tables []string) {
+	w.t.Helper()
+	q := "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
+	if w.store.Engine() == store.Postgres {
+		q = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
+	}
+	w.check(w.store.DB().NewRaw(q).Scan(w.t.Context(), &tables))
+	return tables
 }
 
 // TestPlanChangesNothing compares every table but those of runs and logs, in

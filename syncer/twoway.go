@@ -83,6 +83,9 @@ func (e *entity) decideOne(it *item, base *baseRow, local *kedge.Record) error {
 		it.after = e.newBase(it.rec.Key, nil, &it.dst, &it.dst, it.rec.Version, Download)
 	case DeleteRemote:
 		it.outcome, it.send = Kept, actionDelete
+		after := *base
+		after.ExtVersion = it.rec.Version // what is deleted is what was seen
+		it.after = &after
 	case Park:
 		it.outcome, it.conflict = Conflicted, e.newConflict(it, s, v)
 	default:

@@ -1,0 +1,618 @@
+package syncer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/connectors/sqltable"
+	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/internal/store/storetest"
+	"github.com/kedge-sync/kedge/syncer"
+)
+
+// TestTwoWayModel makes random edits on both sides, with faults and runs that
+// are cancelled in between. Whenever they stop, both sides become equal, no
+// edit of one side is lost, nothing is doubled, and a further run writes
+// nothing.
+func TestTwoWayModel(t *testing.T) {
+	migrations := append(syncer.Migrations(), sqltable.Migrations()...)
+	for _, engine := range []struct {
+		name, checks string
+		open         func(testing.TB, ...store.Migration) *store.Store
+	}{{"sqlite", "25", storetest.SQLite}, {"postgres", "5", storetest.Postgres}} {
+		t.Run(engine.name, func(t *testing.T) {
+			own := engine.open(t, migrations...)
+			dsn := storetest.SQLiteDSN(t)
+			other := storetest.Open(t, dsn)
+			few(t, engine.checks)
+			rapid.Check(t, func(rt *rapid.T) { newTwoWay(t, rt, own, other, dsn).play() })
+		})
+	}
+}
+
+// twoWayMapping maps customers in both directions. Both sides know a record by
+// its tag, whoever makes its key.
+const twoWayMapping = `kedge: mapping/v1
+entities:
+  - external: customers
+    local: customer
+    direction: bidirectional
+    key: [KEY]
+    ALTERNATE
+    conflict: {policy: POLICY, editVsDelete: GONE, merge: MERGE}
+    deletes: {maxRows: 1000}
+    fields:
+      - {external: Contact, local: tag}
+      - {external: Name, local: name}
+      - {external: Balance, local: balance}
+`
+
+// A who is one of the two sides.
+type who int
+
+func (w who) String() string { return [...]string{"here", "there"}[w] }
+
+const (
+	here who = iota
+	there
+)
+
+// A twoWay is a world with edits on both sides.
+type twoWay struct {
+	*world
+	rt      *rapid.T
+	peer    *peer
+	key     string // shared, matched, or made by the other side
+	policy  string
+	gone    string // editVsDelete
+	merge   string
+	foreign bool // the local table is in another database
+
+	n      int
+	agreed map[string]card // by tag, the last time both sides were equal
+	edits  map[string]*[2]history
+	log    []string
+}
+
+// A card is what a record says.
+type card struct{ name, balance string }
+
+// A history is what one side did to a record since both were equal.
+type history struct {
+	touched    bool
+	structural bool // it was made or deleted
+	live       bool
+	card       card // as this side alone would have it
+	names      []string
+	balances   []string
+}
+
+func newTwoWay(t *testing.T, rt *rapid.T, own, other *store.Store, dsn string) *twoWay {
+	m := &twoWay{rt: rt, agreed: map[string]card{}, edits: map[string]*[2]history{},
+		key:     rapid.SampledFrom([]string{"matched", "shared", "made"}).Draw(rt, "key"),
+		policy:  rapid.SampledFrom([]string{"remote_wins", "local_wins", "local_wins_full", "manual"}).Draw(rt, "policy"),
+		gone:    rapid.SampledFrom([]string{"remote_wins", "local_wins", "manual"}).Draw(rt, "gone"),
+		merge:   rapid.SampledFrom([]string{"field", "record"}).Draw(rt, "merge"),
+		foreign: rapid.Bool().Draw(rt, "foreign"),
+	}
+	tb := modelTB{t, rt}
+	empty(tb, own)
+	if m.foreign {
+		empty(tb, other)
+		m.world = foreignWorld(tb, own, other, dsn, m.yaml())
+	} else {
+		m.world = newWorld(tb, own, m.yaml())
+	}
+	m.peer = &peer{source: m.source, remote: m.remote, normalises: rapid.Bool().Draw(rt, "normalises")}
+	concurrency, idempotent, delta := rapid.Bool().Draw(rt, "concurrency"), rapid.Bool().Draw(rt, "idempotent"), rapid.Bool().Draw(rt, "delta")
+	m.source.edit = func(e *kedge.Entity) {
+		e.Concurrency, e.Idempotent, e.Delta, e.Deletes = concurrency, idempotent, delta, delta
+		if e.Name == "customers" {
+			e.Field("No").Computed = m.key == "made"
+		}
+	}
+	m.source.pageSize = rapid.IntRange(1, 4).Draw(rt, "pageSize")
+	local := m.opts.Connect
+	m.opts.Connect = func(ctx context.Context, name, integration string) (*connectors.Conn, error) {
+		if name == "remote" {
+			return connectors.New(m.peer, nil), nil
+		}
+		return local(ctx, name, integration)
+	}
+	m.opts.Sleep = func(_ context.Context, d time.Duration) error {
+		m.now = m.now.Add(d)
+		return nil
+	}
+	m.opts.Limits.CommitRows = rapid.IntRange(1, 5).Draw(rt, "commitRows")
+	m.syncer = syncer.New(m.opts)
+	m.create(there, "Z", card{"stays", "1"}) // an empty side is taken for a broken one
+	m.agreed["Z"] = card{"stays", "1"}
+	return m
+}
+
+// empty empties a database that an earlier check used.
+func empty(t testing.TB, s *store.Store) {
+	w := &world{t: t, store: s}
+	w.exec("DROP TABLE IF EXISTS customer")
+	for _, table := range w.tableNames() {
+		if !strings.Contains(table, "migration") {
+			w.exec("DELETE FROM " + table)
+		}
+	}
+}
+
+func (m *twoWay) yaml() string {
+	key, alternate := `{external: "No", local: erp_no}`, ""
+	switch m.key {
+	case "shared":
+		key = `{external: "No", local: no, primary: true}`
+	case "made":
+		alternate = "alternateKeys: [[{external: Contact, local: tag}]]"
+	}
+	return strings.NewReplacer("KEY", key, "ALTERNATE", alternate, "POLICY", m.policy, "GONE", m.gone, "MERGE", m.merge).Replace(twoWayMapping)
+}
+
+func (m *twoWay) note(format string, args ...any) {
+	m.log = append(m.log, fmt.Sprintf(format, args...))
+}
+
+func (m *twoWay) play() {
+	for range rapid.IntRange(1, 4).Draw(m.rt, "rounds") {
+		for range rapid.IntRange(1, 12).Draw(m.rt, "steps") {
+			m.step()
+		}
+		m.quiet()
+	}
+}
+
+func (m *twoWay) step() {
+	switch rapid.IntRange(0, 9).Draw(m.rt, "step") {
+	case 0, 1, 2, 3, 4, 5:
+		m.change(who(rapid.IntRange(0, 1).Draw(m.rt, "who")))
+	case 6:
+		m.check(m.remote.Expire(m.t.Context(), "customers"))
+		m.note("the other side forgets its history")
+	default:
+		m.faultyRun()
+	}
+}
+
+// change makes, edits or deletes a record on one side.
+func (m *twoWay) change(side who) {
+	tag := rapid.SampledFrom([]string{"A", "B", "C", "D"}).Draw(m.rt, "tag")
+	now, live := m.cards(side)[tag]
+	h := m.history(side, tag)
+	if !live {
+		if !h.mayCreate(m, side, tag) {
+			return
+		}
+		now = card{m.newName(), m.newBalance()}
+		m.create(side, tag, now)
+		h.structural, h.live = true, true
+		h.took(now.name, now.balance)
+		m.note("%v creates %s %v", side, tag, now)
+		return
+	}
+	switch rapid.IntRange(0, 4).Draw(m.rt, "change") {
+	case 0:
+		m.remove(side, tag)
+		h.deleted()
+		m.note("%v deletes %s", side, tag)
+	case 1, 2:
+		h.took(m.newName(), "")
+		m.edit(side, tag, "name", last(h.names))
+		m.note("%v edits %s name %q", side, tag, last(h.names))
+	default:
+		h.took("", m.newBalance())
+		m.edit(side, tag, "balance", last(h.balances))
+		m.note("%v edits %s balance %s", side, tag, last(h.balances))
+	}
+}
+
+// mayCreate keeps two sides from making the same record in one round where
+// only its tag would say that they are one: whoever sends first cannot know.
+func (h *history) mayCreate(m *twoWay, side who, tag string) bool {
+	return m.key != "made" || !m.history(1-side, tag).touched
+}
+
+func last(s []string) string { return s[len(s)-1] }
+
+func (h *history) took(name, balance string) {
+	h.touched = true
+	if name != "" {
+		h.names, h.card.name = append(h.names, name), name
+	}
+	if balance != "" {
+		h.balances, h.card.balance = append(h.balances, balance), balance
+	}
+}
+
+func (h *history) deleted() { h.touched, h.structural, h.live = true, true, false }
+
+func (m *twoWay) history(side who, tag string) *history {
+	if m.edits[tag] == nil {
+		now, live := m.agreed[tag]
+		m.edits[tag] = &[2]history{{live: live, card: now}, {live: live, card: now}}
+	}
+	h := &m.edits[tag][side]
+	return h
+}
+
+func (m *twoWay) newName() string {
+	m.n++
+	if rapid.IntRange(0, 3).Draw(m.rt, "blank") == 0 {
+		return fmt.Sprintf("n%d ", m.n)
+	}
+	return fmt.Sprintf("n%d", m.n)
+}
+
+func (m *twoWay) newBalance() string {
+	m.n++
+	if rapid.IntRange(0, 3).Draw(m.rt, "long") == 0 {
+		return fmt.Sprintf("%d.123", m.n)
+	}
+	return strconv.Itoa(m.n)
+}
+
+// faultyRun runs, often with something that goes wrong.
+func (m *twoWay) faultyRun() {
+	rt := m.rt
+	m.peer.fault, m.peer.before, m.source.page, m.source.keys = nil, nil, nil, nil
+	ctx, cancel := context.WithCancel(m.t.Context())
+	defer cancel()
+	trouble := rapid.IntRange(0, 6).Draw(rt, "trouble")
+	nth := rapid.IntRange(1, 4).Draw(rt, "nth")
+	m.note("run with trouble %d at %d", trouble, nth)
+	switch trouble {
+	case 1, 2, 3:
+		kind := peerFault(rapid.IntRange(1, int(refuseOne)).Draw(rt, "fault"))
+		m.note("fault %d", kind)
+		m.peer.fault = func([]kedge.Change) peerFault {
+			if nth--; nth == 0 {
+				return kind
+			}
+			return fine
+		}
+	case 4:
+		m.source.page = func(connectors.ReadRequest) error {
+			if nth--; nth == 0 {
+				return &kedge.Error{Kind: kedge.Transient, Err: errors.New("the model said so")}
+			}
+			return nil
+		}
+	case 5:
+		m.peer.before = func([]kedge.Change) {
+			if nth--; nth == 0 {
+				m.race()
+			}
+		}
+	case 6:
+		count := func() {
+			if nth--; nth == 0 {
+				cancel()
+			}
+		}
+		m.source.page = func(connectors.ReadRequest) error { count(); return nil }
+		m.source.keys = func([]kedge.Key) error { count(); return nil }
+		m.peer.before = func([]kedge.Change) { count() }
+	}
+	m.now = m.now.Add(time.Minute)
+	res, err := m.syncer.Run(ctx, syncer.Request{Integration: "crm"})
+	m.note("→ %s %v %v", res.State, res.Entities, err)
+	m.peer.fault, m.peer.before, m.source.page, m.source.keys = nil, nil, nil, nil
+	m.sumsOf(res)
+}
+
+// race edits a record there while a change is on its way.
+func (m *twoWay) race() {
+	for _, tag := range slices.Sorted(maps.Keys(m.cards(there))) {
+		h := m.history(there, tag)
+		h.took(m.newName(), "")
+		m.edit(there, tag, "name", last(h.names))
+		m.note("race: %v edits %s name %q", there, tag, last(h.names))
+		return
+	}
+}
+
+func (m *twoWay) sumsOf(res syncer.Result) {
+	for _, e := range res.Entities {
+		c := e.Counts
+		if sum := c.Created + c.Changed + c.Unchanged + c.Deleted + c.Echo + c.Kept + c.Quarantined + c.Conflicts + c.Duplicates + c.Refused + c.Unknown + c.Filtered + c.Suppressed; sum != c.Read {
+			m.fail("the counts sum to %d: %+v", sum, e)
+		}
+	}
+}
+
+func (m *twoWay) fail(format string, args ...any) {
+	m.rt.Fatalf("%s\n%s", fmt.Sprintf(format, args...), strings.Join(m.log, "\n"))
+}
+
+// quiet lets the edits stop, and compares.
+func (m *twoWay) quiet() {
+	m.note("quiet")
+	m.editRefused()
+	for range 3 {
+		m.quietRun()
+	}
+	m.resolveByHand()
+	m.equal()
+	writes := m.peer.writes
+	before := m.state()
+	m.quietRun()
+	if diff := cmp.Diff(before, m.state()); diff != "" {
+		m.fail("a further run wrote something:\n%s", diff)
+	}
+	if m.peer.writes != writes {
+		m.fail("a further run wrote to the other side")
+	}
+	m.nothingLost()
+	m.agreed, m.edits = m.cards(here), map[string]*[2]history{}
+}
+
+func (m *twoWay) quietRun() {
+	m.now = m.now.Add(2 * time.Hour)
+	res, err := m.syncer.Run(m.t.Context(), syncer.Request{Integration: "crm"})
+	m.note("→ %s %v %v", res.State, res.Entities, err)
+	m.sumsOf(res)
+	if err != nil {
+		m.fail("run: %v", err)
+	}
+	for _, e := range res.Entities {
+		if e.State == syncer.Failed || e.State == syncer.Stopped {
+			m.fail("%+v", e)
+		}
+	}
+}
+
+// editRefused edits the records here that the other side refused for good:
+// until then they are not sent again.
+func (m *twoWay) editRefused() {
+	var keys []string
+	db := m.opts.Store.DB()
+	m.check(db.NewSelect().TableExpr("integration_transaction").ColumnExpr("local_key").Where("state = 'dead'").OrderExpr("local_key").Scan(m.t.Context(), &keys))
+	_, err := db.NewDelete().TableExpr("integration_transaction").Where("state = 'dead'").Exec(m.t.Context())
+	m.check(err)
+	for _, c := range m.copies(here) {
+		if slices.Contains(keys, c.id) {
+			h := m.history(here, c.tag)
+			h.took(m.newName(), "")
+			m.edit(here, c.tag, "name", last(h.names))
+			m.note("%v edits %s name %q once more", here, c.tag, last(h.names))
+		}
+	}
+}
+
+// resolveByHand ends the open conflicts: the record there is made as it is
+// here, or deleted.
+func (m *twoWay) resolveByHand() {
+	var keys []string
+	m.check(m.opts.Store.DB().NewSelect().TableExpr("integration_conflict").ColumnExpr("ext_key").Where("state = 'open'").OrderExpr("ext_key").Scan(m.t.Context(), &keys))
+	if len(keys) == 0 {
+		return
+	}
+	if m.policy != "manual" && m.gone != "manual" {
+		m.fail("a conflict though the policy decides")
+	}
+	if len(slices.Compact(slices.Clone(keys))) != len(keys) {
+		m.fail("two open conflicts of one record: %q", keys)
+	}
+	local, remote := m.cards(here), m.cards(there)
+	for _, tag := range slices.Sorted(maps.Keys(mergeKeys(local, remote))) {
+		l, isHere := local[tag]
+		_, isThere := remote[tag]
+		h := m.history(there, tag)
+		switch {
+		case isHere && isThere && local[tag] != remote[tag]:
+			h.took(l.name, l.balance)
+			m.edit(there, tag, "name", l.name)
+			m.edit(there, tag, "balance", l.balance)
+		case isHere && !isThere:
+			m.remove(here, tag)
+			m.history(here, tag).deleted()
+		case isThere && !isHere:
+			m.remove(there, tag)
+			h.deleted()
+		}
+	}
+	m.note("resolved by hand: %q", keys)
+	for range 3 {
+		m.quietRun()
+	}
+}
+
+func mergeKeys(a, b map[string]card) map[string]card {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return all
+}
+
+func (m *twoWay) equal() {
+	if diff := cmp.Diff(m.lines(there), m.lines(here)); diff != "" {
+		m.fail("the sides differ (-there +here):\n%s\n%s", diff, m.state())
+	}
+}
+
+// state is everything that a run without work must leave alone.
+func (m *twoWay) state() string {
+	own := &world{t: m.t, store: m.opts.Store}
+	volatile := strings.Fields("integration_run integration_log integration_mapping integration_schema integration_syncanchor integration_hashlog kedge_lease kedge_session kedge_capture")
+	return own.dump(volatile...) + strings.Join(m.lines(here), "\n")
+}
+
+// nothingLost compares with what both sides did since they were equal.
+func (m *twoWay) nothingLost() {
+	final := m.cards(here)
+	for tag, was := range m.agreed {
+		if m.edits[tag] == nil && final[tag] != was {
+			m.fail("nobody edited %s, and it is %v instead of %v", tag, final[tag], was)
+		}
+	}
+	for tag, sides := range m.edits {
+		now, live := final[tag]
+		switch l, r := &sides[here], &sides[there]; {
+		case l.touched && r.touched && (l.structural || r.structural): // either may win
+		case l.touched && r.touched:
+			was := m.agreed[tag]
+			m.oneOf(tag, now.name, was.name, l.names, r.names)
+			m.oneOf(tag, now.balance, was.balance, l.balances, r.balances)
+		default:
+			alone := l
+			if r.touched {
+				alone = r
+			}
+			if live != alone.live || live && now.normal() != alone.card.normal() {
+				m.fail("only one side touched %s: live %v %v, want %v %v", tag, live, now, alone.live, alone.card)
+			}
+		}
+	}
+}
+
+// oneOf checks a field of a record that both sides edited: the last edit of a
+// side counts, and that of the only one if the policy goes field by field.
+func (m *twoWay) oneOf(tag, now, was string, local, remote []string) {
+	var want []string
+	for _, edits := range [][]string{local, remote} {
+		if len(edits) > 0 {
+			want = append(want, last(edits))
+		}
+	}
+	if len(want) == 0 || m.merge == "record" || m.policy == "local_wins_full" {
+		want = append(want, was)
+	}
+	for _, w := range want {
+		if normalText(w) == normalText(now) {
+			return
+		}
+	}
+	m.fail("%s has %q, want one of %q", tag, now, want)
+}
+
+// normal is the card as a peer that normalises stores it.
+func (c card) normal() card { return card{normalText(c.name), normalText(c.balance)} }
+
+func normalText(s string) string {
+	if whole, rest, found := strings.Cut(s, "."); found && len(rest) > 2 {
+		return whole + "." + rest[:2]
+	}
+	return strings.TrimSpace(s)
+}
+
+// A copyOf is a record as one side has it.
+type copyOf struct {
+	id, no, tag string
+	card        card
+}
+
+// copies returns the records of a side in the order of their tags.
+func (m *twoWay) copies(side who) (list []copyOf) {
+	if side == here {
+		id, no := "id", "erp_no"
+		if m.key == "shared" {
+			id, no = "no", "no"
+		}
+		rows, err := m.store.DB().QueryContext(m.t.Context(), fmt.Sprintf("SELECT %s, coalesce(%s, ''), tag, name, CAST(balance AS text) FROM customer ORDER BY tag, 1", id, no))
+		m.check(err)
+		defer rows.Close()
+		for rows.Next() {
+			var c copyOf
+			m.check(rows.Scan(&c.id, &c.no, &c.tag, &c.card.name, &c.card.balance))
+			list = append(list, c)
+		}
+		m.check(rows.Err())
+		return list
+	}
+	page, err := m.source.Driver.ReadPage(m.t.Context(), connectors.ReadRequest{Entity: "customers", Fields: []string{"No", "Contact", "Name", "Balance"}, Size: 1000})
+	m.check(err)
+	for _, r := range page.Records {
+		no := r.Values[0].Text()
+		list = append(list, copyOf{no, no, r.Values[1].Text(), card{r.Values[2].Text(), r.Values[3].Text()}})
+	}
+	slices.SortFunc(list, func(a, b copyOf) int { return strings.Compare(a.tag, b.tag) })
+	return list
+}
+
+func (m *twoWay) cards(side who) map[string]card {
+	cards := map[string]card{}
+	for _, c := range m.copies(side) {
+		cards[c.tag] = c.card
+	}
+	return cards
+}
+
+// lines are the records of a side as both sides should have them.
+func (m *twoWay) lines(side who) (lines []string) {
+	for _, c := range m.copies(side) {
+		lines = append(lines, fmt.Sprintf("%s %s %q %s", c.no, c.tag, c.card.name, c.card.balance))
+	}
+	return lines
+}
+
+// named returns the record of a side with a tag.
+func (m *twoWay) named(side who, tag string) copyOf {
+	for _, c := range m.copies(side) {
+		if c.tag == tag {
+			return c
+		}
+	}
+	m.fail("no record %s", tag)
+	return copyOf{}
+}
+
+func (m *twoWay) create(side who, tag string, c card) {
+	m.n++
+	no := tag
+	if side == there {
+		if m.key == "made" {
+			no = fmt.Sprintf("R%d", m.n)
+		}
+		m.putFields("customers", []string{no, tag, c.name, c.balance}, "No", "Contact", "Name", "Balance")
+		return
+	}
+	id := fmt.Sprintf("00000000-0000-7000-8000-%012d", m.n)
+	switch m.key {
+	case "shared":
+		m.exec("INSERT INTO customer (no, tag, name, balance) VALUES (?, ?, ?, ?)", no, tag, c.name, c.balance)
+	case "matched":
+		m.exec("INSERT INTO customer (id, erp_no, tag, name, balance) VALUES (?, ?, ?, ?, ?)", id, no, tag, c.name, c.balance)
+	default:
+		m.exec("INSERT INTO customer (id, tag, name, balance) VALUES (?, ?, ?, ?)", id, tag, c.name, c.balance)
+	}
+}
+
+func (m *twoWay) edit(side who, tag, field, text string) {
+	if side == here {
+		m.exec("UPDATE customer SET "+field+" = ? WHERE tag = ?", text, tag)
+		return
+	}
+	c := m.named(there, tag)
+	if field == "name" {
+		c.card.name = text
+	} else {
+		c.card.balance = text
+	}
+	m.putFields("customers", []string{c.no, tag, c.card.name, c.card.balance}, "No", "Contact", "Name", "Balance")
+}
+
+func (m *twoWay) remove(side who, tag string) {
+	if side == here {
+		m.exec("DELETE FROM customer WHERE tag = ?", tag)
+		return
+	}
+	for _, c := range m.copies(there) {
+		if c.tag == tag {
+			m.delete(kedge.NewKey(kedge.String(c.no)))
+		}
+	}
+}
