@@ -2,6 +2,8 @@ package syncer
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"time"
 
 	"github.com/kedge-sync/kedge"
@@ -91,7 +93,7 @@ func (e *entity) enqueue(ctx context.Context, db bun.IDB, entries []outboxEntry)
 		keys[i] = entry.local
 	}
 	var rows []*Transaction
-	err := db.NewSelect().Model(&rows).Where("integration = ? AND entity = ? AND state = ?", e.run.name, e.plan.Name, TxPending).
+	err := db.NewSelect().Model(&rows).Where("integration = ? AND entity = ? AND state IN (?, ?)", e.run.name, e.plan.Name, TxPending, TxFailed).
 		Where("local_key IN "+e.run.s.unpack(), jsonTexts(keys)).Scan(ctx)
 	if err != nil {
 		return err
@@ -109,6 +111,8 @@ func (e *entity) enqueue(ctx context.Context, db bun.IDB, entries []outboxEntry)
 			added = append(added, t)
 			continue
 		}
+		// The record changed, so that one that failed may do now.
+		t.State = TxPending
 		if t.Action = coalesce(t.Action, entry.action); t.Action == "" {
 			now := e.run.s.now().UTC()
 			t.State, t.DoneAt = TxArchived, &now
@@ -123,6 +127,29 @@ func (e *entity) enqueue(ctx context.Context, db bun.IDB, entries []outboxEntry)
 		}
 	}
 	return e.insertTransactions(ctx, db, added)
+}
+
+// wait stores that a transaction which was on its way waits to be sent again.
+// If something newer of its record waits already, that one stands for both.
+func (u *upload) wait(ctx context.Context, db bun.IDB, t *Transaction) error {
+	var newer Transaction
+	err := db.NewSelect().Model(&newer).Where("integration = ? AND entity = ? AND local_key = ? AND id <> ?", t.Integration, t.Entity, t.LocalKey, t.ID).
+		Where("state IN (?, ?)", TxPending, TxFailed).Limit(1).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	now := u.run.s.now().UTC()
+	t.DoneAt = &now
+	newer.State, newer.NextAt = t.State, t.NextAt
+	if newer.Action = coalesce(t.Action, newer.Action); newer.Action == "" {
+		newer.State, newer.DoneAt = TxArchived, &now
+	}
+	t.State = TxArchived
+	_, err = db.NewUpdate().Model(&newer).Column("action", "state", "next_at", "done_at").WherePK().Exec(ctx)
+	return err
 }
 
 func (e *entity) insertTransactions(ctx context.Context, db bun.IDB, rows []*Transaction) error {
@@ -146,11 +173,14 @@ func (e *entity) newTransaction(entry outboxEntry) *Transaction {
 	}
 }
 
-// due returns up to n transactions that are to be sent after seq.
+// dueTransactions returns up to n transactions that are to be sent and come
+// after one. A record whose last change has an unknown outcome waits for that.
 func (e *entity) dueTransactions(ctx context.Context, db bun.IDB, deletes bool, after *Transaction, n int) ([]*Transaction, error) {
 	var rows []*Transaction
 	q := db.NewSelect().Model(&rows).Where("integration = ? AND entity = ?", e.run.name, e.plan.Name).
-		Where("state = ? OR state = ? AND next_at <= ?", TxPending, TxFailed, e.run.s.now()).Order("seq", "id").Limit(int64(n))
+		Where("state = ? OR state = ? AND next_at <= ?", TxPending, TxFailed, e.run.s.now()).
+		Where("NOT EXISTS (SELECT 1 FROM integration_transaction AS u WHERE u.integration = ?TableAlias.integration AND u.entity = ?TableAlias.entity AND u.local_key = ?TableAlias.local_key AND u.state = ?)", TxUnknown).
+		Order("seq", "id").Limit(int64(n))
 	if deletes {
 		q = q.Where("action = ?", actionDelete)
 	} else {

@@ -178,6 +178,11 @@ func (u *upload) settleOne(ctx context.Context, tx *store.Tx, o *outgoing, sendE
 			return false, err
 		}
 	}
+	if t.State == TxPending || t.State == TxFailed {
+		if err := u.wait(ctx, tx, t); err != nil {
+			return false, err
+		}
+	}
 	return lost, u.saveTransaction(ctx, tx, t)
 }
 

@@ -22,7 +22,7 @@ func (e *entity) decideBoth(ctx context.Context, tx connectors.Tx, todo []*item)
 			continue
 		}
 		items = append(items, it)
-		external = append(external, it.rec.Key)
+		external = append(external, it.agreedKey())
 		if it.dst.Key != "" {
 			local = append(local, it.dst.Key)
 		}
@@ -39,11 +39,20 @@ func (e *entity) decideBoth(ctx context.Context, tx connectors.Tx, todo []*item)
 		return err
 	}
 	for _, it := range items {
-		if err := e.decideOne(it, bases[it.rec.Key], rows[it.dst.Key]); err != nil {
+		if err := e.decideOne(it, bases[it.agreedKey()], rows[it.dst.Key]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// agreedKey is the key by which both sides knew the record the last time: that
+// of the record which gives its local one up, if it is one made anew there.
+func (it *item) agreedKey() kedge.Key {
+	if it.takes != nil {
+		return it.takes.ExtKey
+	}
+	return it.rec.Key
 }
 
 // localByKey returns local rows by key, with all fields that an upload reads.
@@ -137,7 +146,7 @@ func (e *entity) rememberBoth(ctx context.Context, tx *store.Tx, items []*item) 
 	}
 	var bases []*baseRow
 	var conflicts []*conflictRow
-	var thawed []kedge.Key
+	var thawed, taken []kedge.Key
 	var ops []outboxEntry
 	for _, it := range items {
 		if e.resolving != nil {
@@ -150,6 +159,9 @@ func (e *entity) rememberBoth(ctx context.Context, tx *store.Tx, items []*item) 
 		}
 		if it.after != nil {
 			bases = append(bases, it.after)
+		}
+		if it.takes != nil {
+			taken = append(taken, it.takes.ExtKey)
 		}
 		if it.thaw {
 			thawed = append(thawed, it.rec.Key)
@@ -168,6 +180,7 @@ func (e *entity) rememberBoth(ctx context.Context, tx *store.Tx, items []*item) 
 		}
 	}
 	steps := []func() error{
+		func() error { return e.dropBases(ctx, tx, taken) },
 		func() error { return e.saveBases(ctx, tx, bases) },
 		func() error { return e.closeConflicts(ctx, tx, thawed, "both sides agree again") },
 		func() error { return e.saveConflicts(ctx, tx, conflicts) },
