@@ -36,6 +36,16 @@ func (e *entity) decide(ctx context.Context, tx connectors.Tx, items []*item) er
 	if err := e.match(ctx, tx, todo); err != nil {
 		return err
 	}
+	if e.run.whole != nil {
+		for _, it := range todo {
+			if it.outcome != notSeen || it.rec.Removed != kedge.Live {
+				continue
+			}
+			if err := e.asNew(it); err != nil {
+				return err
+			}
+		}
+	}
 	if err := e.resolve(ctx, tx, todo); err != nil || !e.sends {
 		return err
 	}
@@ -143,7 +153,7 @@ func (e *entity) match(ctx context.Context, tx connectors.Tx, todo []*item) erro
 // matchShared finds out whether the local row exists where it matters: the
 // defaults of a mapping are for new rows only.
 func (e *entity) matchShared(ctx context.Context, tx connectors.Tx, todo []*item) error {
-	if !e.hasDefaults && !e.run.planning() {
+	if !e.hasDefaults && !e.run.planning() && e.run.whole == nil {
 		return nil
 	}
 	byKey := map[kedge.Key]*item{}

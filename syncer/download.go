@@ -42,6 +42,8 @@ type entity struct {
 	hasMarks    bool       // the entity has links that are marked or tombstones
 	hadLinks    bool       // the entity had links before this run
 	earlier     *hashIndex // outcomes from before the read was started again
+	renewed     bool       // a reset has replaced the local rows
+	staged      int64      // chunks that wait for it
 	waits       bool       // this run stored records with lookups whose targets are not here
 	interrupted bool       // a full read, or its sweep, is under way; what it saw must be kept
 	confirm     string
@@ -154,7 +156,7 @@ func (e *entity) prepareAside(ctx context.Context) error {
 
 // loadState loads what is known of the entity, and returns its anchor, or nil.
 func (e *entity) loadState(ctx context.Context) (*Anchor, error) {
-	db := e.run.s.store.DB()
+	db := e.run.reader()
 	anchor, err := loadAnchor(ctx, db, e.run.name, e.plan.Name, Download)
 	if err != nil {
 		return nil, err
@@ -175,7 +177,7 @@ func (e *entity) loadState(ctx context.Context) (*Anchor, error) {
 // openLog loads what is known of the rows.
 func (e *entity) openLog(ctx context.Context, generation int64) (err error) {
 	whole := generation != 0 || e.mode == "full" || e.mode == "import"
-	e.log, err = openHashLog(ctx, e.run.s.store.DB(), e.row.ID, generation, whole)
+	e.log, err = openHashLog(ctx, e.run.reader(), e.row.ID, generation, whole)
 	if err != nil {
 		return err
 	}
@@ -463,6 +465,9 @@ func (e *entity) compact(ctx context.Context) error {
 
 // limitMemory moves the hash log into a table once it has outgrown its limit.
 func (e *entity) limitMemory(ctx context.Context) error {
+	if e.run.whole != nil {
+		return nil // the next run does
+	}
 	outgrown, err := e.log.outgrown(ctx, e.run.s.store.DB(), e.run.s.limits.HashSkipMaxRows)
 	if err != nil || !outgrown || e.run.planning() {
 		return err
@@ -491,6 +496,14 @@ func (r *run) db(tx connectors.Tx) bun.IDB {
 		return r.s.store.DB()
 	}
 	return tx
+}
+
+// reader is the transaction that everything belongs to, or else the database.
+func (r *run) reader() bun.IDB {
+	if r.whole != nil {
+		return r.whole
+	}
+	return r.s.store.DB()
 }
 
 func errorsIsMissing(err error) bool { return errors.Is(err, filter.ErrMissing) }

@@ -104,7 +104,7 @@ func (s *Syncer) Delete(ctx context.Context, name string) error {
 	}
 	return s.withLease(ctx, name, func(ctx context.Context, r *run) error {
 		return r.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-			for _, table := range []string{"integration_link", "integration_hashlog", "integration_hash", "integration_pendingref", "integration_quarantine", "integration_base", "integration_conflict"} {
+			for _, table := range []string{"integration_link", "integration_hashlog", "integration_hash", "integration_pendingref", "integration_quarantine", "integration_base", "integration_conflict", "integration_stage"} {
 				_, err := tx.NewDelete().Table(table).
 					Where("ent IN (SELECT id FROM integration_entity WHERE integration = ?)", name).Exec(ctx)
 				if err != nil {

@@ -137,6 +137,9 @@ func (r *run) expire(ctx context.Context) error {
 		return err
 	}
 	for _, e := range r.ordered() {
+		if err := e.dropStage(ctx, db); err != nil { // of a reset that was killed
+			return err
+		}
 		res, err := db.NewDelete().Model((*link)(nil)).
 			Where("ent = ? AND status = ? AND at < ?", e.row.ID, tombstone, now.Add(-keep.KeepTombstones)).Exec(ctx)
 		if err != nil {

@@ -16,9 +16,12 @@ var hashTable string
 //go:embed migrations/20261126_12_twoway.sql
 var twoWay string
 
+//go:embed migrations/20261126_14_stage.sql
+var stage string
+
 // Migrations returns the steps that make the tables of this package.
 func Migrations() []store.Migration {
-	return []store.Migration{dialects("20261124_10_syncer", firstMigration), dialects("20261124_11_hashtable", hashTable), dialects("20261126_12_twoway", twoWay)}
+	return []store.Migration{dialects("20261124_10_syncer", firstMigration), dialects("20261124_11_hashtable", hashTable), dialects("20261126_12_twoway", twoWay), dialects("20261126_14_stage", stage)}
 }
 
 // dialects fills in the few words in which the two databases differ.

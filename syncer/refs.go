@@ -201,17 +201,8 @@ func (e *entity) secondPass(ctx context.Context) error {
 	if len(e.plan.Lookups) == 0 {
 		return nil
 	}
-	for {
-		n, err := e.patch(ctx)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			break
-		}
-	}
-	if !e.waits {
-		return nil
+	if err := e.fillPending(ctx); err != nil || !e.waits {
+		return err
 	}
 	left, err := e.run.s.store.DB().NewSelect().Model((*pendingRef)(nil)).Where("ent = ?", e.row.ID).Count(ctx)
 	if err != nil || left == 0 {
@@ -220,6 +211,16 @@ func (e *entity) secondPass(ctx context.Context) error {
 	text := fmt.Sprintf("%d lookups name records that are not here; they stay empty until those come", left)
 	e.run.warnings[e.plan.Name] = append(e.run.warnings[e.plan.Name], text)
 	return e.run.event(ctx, e.plan.Name, "warn", "ref_pending", text, "")
+}
+
+// fillPending fills in lookups until no more targets are found.
+func (e *entity) fillPending(ctx context.Context) error {
+	for {
+		n, err := e.patch(ctx)
+		if err != nil || n == 0 {
+			return err
+		}
+	}
 }
 
 // awaitReturn makes the records wait that refer to the records of links, which
@@ -291,7 +292,7 @@ func (e *entity) patch(ctx context.Context) (int, error) {
 	after := pendingRef{}
 	for {
 		var rows []pendingRef
-		err := e.run.s.store.DB().NewSelect().Model(&rows).Where("ent = ?", e.row.ID).
+		err := e.run.reader().NewSelect().Model(&rows).Where("ent = ?", e.row.ID).
 			Where("(ext_key, field) > (?, ?)", after.ExtKey, after.Field).Order("ext_key", "field").Limit(5000).Scan(ctx)
 		if err != nil || len(rows) == 0 {
 			return patched, err

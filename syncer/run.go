@@ -44,6 +44,8 @@ type run struct {
 	emit     func(Decision) error           // plan: takes what would be done
 	missing  []connectors.SchemaStep        // plan: what the run would make first
 	final    bool                           // plan: no record is tried again
+	resets   string                         // why the run begins with a reset; "" if it does not
+	whole    *store.Tx                      // the transaction of a reset, which everything belongs to
 	ended    bool                           // its context ended before the work was done
 	meter    meter
 }
@@ -69,12 +71,22 @@ type runRow struct {
 // what went wrong with single entities and records is in the result. If
 // another run of the integration is active, the result's state is Skipped.
 //
+// A reset that nobody confirms changes nothing, not even the log.
+//
 // When ctx ends, the page transaction under way is finished, the position is
 // kept, and the result's state is Cancelled.
 func (s *Syncer) Run(ctx context.Context, req Request) (Result, error) {
 	r := s.newRun(req)
 	res := r.result()
-	err := s.withLeaseOf(ctx, r, func(ctx context.Context, r *run) error {
+	refusal, err := s.askReset(ctx, r)
+	if err != nil {
+		return res, err
+	}
+	if refusal != "" {
+		res.State, res.Message = Stopped, refusal
+		return res, nil
+	}
+	err = s.withLeaseOf(ctx, r, func(ctx context.Context, r *run) error {
 		err := r.record(ctx)
 		if err == nil {
 			err = r.run(ctx)
@@ -205,6 +217,9 @@ func (r *run) heedCancel(ctx context.Context) error {
 // inTx runs fn in a transaction that commits only while the lease is held. It
 // is finished even if ctx ends meanwhile: a page is stored whole or not at all.
 func (r *run) inTx(ctx context.Context, fn func(ctx context.Context, tx *store.Tx) error) error {
+	if r.whole != nil {
+		return fn(ctx, r.whole)
+	}
 	return r.s.store.InTx(context.WithoutCancel(ctx), func(ctx context.Context, tx *store.Tx) error {
 		if err := r.s.store.CheckFence(ctx, tx, r.lease); err != nil {
 			return err
@@ -268,6 +283,11 @@ func (r *run) run(ctx context.Context) error {
 	if r.req.Op == Retry {
 		r.each(ctx, (*entity).retryAsked)
 	}
+	if r.resets != "" {
+		if err := r.resetLocal(ctx); err != nil {
+			return err
+		}
+	}
 	r.tidyUploads(ctx)
 	r.upload(ctx, func(u *upload) bool { return !u.first })
 	for _, layer := range r.layers {
@@ -314,7 +334,11 @@ func (r *run) readLayer(ctx context.Context, layer []*entity) {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			e.err = e.download(ctx)
+			if e.renewed {
+				e.err = e.catchUp(ctx)
+			} else {
+				e.err = e.download(ctx)
+			}
 		})
 	}
 	all.Wait()

@@ -25,7 +25,7 @@ func (e *entity) screen(ctx context.Context, c *chunk) error {
 		bad[i] = e.rejected(c.rejected[i])
 		e.keyHashes = append(e.keyHashes, bad[i].keyHash)
 	}
-	if err := e.log.load(ctx, e.run.s.store.DB(), e.keyHashes); err != nil {
+	if err := e.log.load(ctx, e.run.reader(), e.keyHashes); err != nil {
 		return err
 	}
 	first, r := len(e.batch.items), 0

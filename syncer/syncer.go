@@ -124,6 +124,14 @@ type Request struct {
 	IgnoreKey    bool     // plan: match by link only
 	PlanOf       Op       // plan: Sync or Import; default Import
 	Quarantine   []string // retry: ids; empty means all that are open
+
+	// ResetLocal makes a sync replace the local rows of its downloaded entities
+	// by what the other side has. Local changes that were not sent are lost.
+	ResetLocal bool
+	// Confirm is asked before local rows are deleted by a reset. If it returns
+	// an error, or is nil, nothing is changed and the run is [Stopped].
+	Confirm func(Reset) error
+	By      string // who asked, for the log
 }
 
 // invalid returns an error of kind Invalid.

@@ -30,6 +30,12 @@ func (e *entity) decideBoth(ctx context.Context, tx connectors.Tx, todo []*item)
 	if len(items) == 0 {
 		return nil
 	}
+	if e.run.whole != nil { // what is here does not count
+		for _, it := range items {
+			it.after = e.newBase(it.rec.Key, nil, &it.dst, &it.dst, it.rec.Version, Download)
+		}
+		return nil
+	}
 	bases, err := e.bases(ctx, e.run.db(tx), external)
 	if err != nil {
 		return err

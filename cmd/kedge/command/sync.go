@@ -15,7 +15,7 @@ import (
 
 func (a *app) syncCommand() *cobra.Command {
 	var req syncer.Request
-	var all, dryRun bool
+	var all, dryRun, yes bool
 	c := &cobra.Command{
 		Use: "sync NAME...", Short: "Bring integrations up to date",
 		Long: `Reads what changed since the last run, or everything in the first run, and
@@ -24,18 +24,29 @@ was. Tables and columns that are missing are made if the local connection says
 so (create, onMissingColumn). More deletes than the mapping's limit stop the run until they are
 confirmed with --force-deletes or taken back with "kedge deletes discard".
 
+With --reset-local, or in the first sync of a mapping with "firstSync: reset",
+the local rows of the entities that are downloaded are replaced by what the
+other side has, after a confirmation: rows that match by key keep their local
+id, all others are deleted, and local changes that were not sent are lost.
+Everything is read before anything is deleted, and all of it happens at once
+or not at all.
+
 Exit codes: 0 done, 1 failed or another run is active, 3 some records are in
 quarantine, 4 a person must decide.`,
-		Example: examples("kedge sync crm", "kedge sync --all", "kedge sync crm --entity customers --full", "kedge sync crm --dry-run"),
+		Example: examples("kedge sync crm", "kedge sync --all", "kedge sync crm --entity customers --full", "kedge sync crm --dry-run", "kedge sync crm --reset-local --yes"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			names, err := a.names(cmd.Context(), args, all)
 			if err != nil {
 				return err
 			}
-			req.Op, req.Trigger = syncer.Sync, "cli"
+			req.Op, req.Trigger, req.By = syncer.Sync, "cli", user()
+			req.Confirm = confirmReset(yes)
 			if dryRun {
 				if len(names) != 1 {
 					return usagef("--dry-run takes one integration")
+				}
+				if req.ResetLocal {
+					return usagef("--reset-local has no --dry-run; without --yes it says what it deletes")
 				}
 				req.Integration, req.PlanOf = names[0], syncer.Sync
 				return a.plan(cmd, req, 100)
@@ -47,6 +58,8 @@ quarantine, 4 a person must decide.`,
 	c.Flags().StringArrayVar(&req.Entities, "entity", nil, "only this entity of the mapping; may be repeated")
 	c.Flags().BoolVar(&req.Full, "full", false, "read everything, whatever the anchors say; nothing is wiped")
 	c.Flags().BoolVar(&req.ForceDeletes, "force-deletes", false, "apply deletes that are over the limit")
+	c.Flags().BoolVar(&req.ResetLocal, "reset-local", false, "delete the local rows and take over what the other side has")
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask before local rows are deleted")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be done and change nothing; same as plan --sync")
 	return c
 }
@@ -177,6 +190,9 @@ func showResult(out, errOut io.Writer, r syncer.Result) {
 	}
 	switch {
 	case r.State == syncer.Skipped:
+		fmt.Fprintf(errOut, "kedge: %s: %s\n", r.Integration, r.Message)
+		return
+	case r.State == syncer.Stopped && len(r.Entities) == 0: // nobody has confirmed
 		fmt.Fprintf(errOut, "kedge: %s: %s\n", r.Integration, r.Message)
 		return
 	case r.State == syncer.Failed && len(r.Entities) == 0: // it did not begin
