@@ -209,6 +209,11 @@ func (e *entity) catchUp(ctx context.Context) error {
 	if err := e.sendMissingAck(ctx); err != nil {
 		return err
 	}
+	if e.sends {
+		if err := e.loadEchoes(ctx); err != nil {
+			return err
+		}
+	}
 	if e.plan.External.Delta {
 		if err := e.readChanges(ctx); err != nil {
 			return err

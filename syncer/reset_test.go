@@ -119,7 +119,7 @@ func TestReset(t *testing.T) {
 				t.Errorf("row %q has another local key: %v", row, after)
 			}
 		}
-		w.both(w.settled(), none)
+		w.both(w.quiet(), none)
 		w.both(none, none)
 		if got := w.far(); len(got) != 4 || got[0] != "A Anna 1.00" {
 			t.Errorf("the other side became %v", got)
@@ -134,9 +134,9 @@ func TestReset(t *testing.T) {
 	})
 }
 
-// settled is the line of the first upload after a reset, which may look at
+// quiet is the line of the first upload after a reset, which may look at
 // what was noted before it.
-func (w *world) settled() string {
+func (w *world) quiet() string {
 	w.t.Helper()
 	res := w.run(syncer.Request{})
 	for _, d := range []syncer.Direction{syncer.Upload, syncer.Download} {
@@ -238,7 +238,7 @@ func TestResetDropsWhatWaits(t *testing.T) {
 				t.Errorf("a transaction is %s", state)
 			}
 		}
-		w.both(w.settled(), none)
+		w.both(w.quiet(), none)
 		w.equalSides("A There 1.00", "B Bert 2.00")
 		w.exec("UPDATE customer SET name = 'Anne' WHERE erp_no = 'A'")
 		w.run(syncer.Request{})
@@ -306,7 +306,7 @@ func TestResetOfLookupsBothWays(t *testing.T) {
 		if diff := cmp.Diff(before, w.relations()); diff != "" {
 			t.Errorf("relations (-want +got):\n%s", diff)
 		}
-		w.both(w.settled(), none)
+		w.both(w.quiet(), none)
 	})
 }
 
@@ -389,6 +389,6 @@ func TestResetOfManyPages(t *testing.T) {
 		}
 		w.reset("all 40 new 20 updated 20 failed 0")
 		w.table(want...)
-		w.both(w.settled(), none)
+		w.both(w.quiet(), none)
 	})
 }
