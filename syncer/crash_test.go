@@ -44,6 +44,7 @@ type crashPlan struct {
 	Stop   bool   // stop (SIGSTOP) instead of dying; a line on standard output comes before
 	TTL    time.Duration
 	Full   bool
+	Reset  bool
 }
 
 // died is how a child ends that was killed where it was told to.
@@ -157,7 +158,7 @@ func (p crashPlan) sync(ctx context.Context, hook func(string)) (syncer.Result, 
 		return syncer.Result{}, err
 	}
 	defer s.Close()
-	return p.syncer(s, hook).Run(ctx, syncer.Request{Integration: "crash", Full: p.Full})
+	return p.syncer(s, hook).Run(ctx, syncer.Request{Integration: "crash", Full: p.Full, ResetLocal: p.Reset, Confirm: agree})
 }
 
 func (p crashPlan) syncer(s *store.Store, hook func(string)) *syncer.Syncer {
@@ -285,7 +286,7 @@ func (c *crashSite) equal() {
 
 // clean is the plan without its crash.
 func (p crashPlan) clean() crashPlan {
-	p.Point, p.Nth, p.Stop, p.Full, p.TTL = "", 0, false, false, 0
+	p.Point, p.Nth, p.Stop, p.Full, p.TTL, p.Reset = "", 0, false, false, 0, false
 	return p
 }
 

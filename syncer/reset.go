@@ -172,7 +172,6 @@ func (r *run) resetLocal(ctx context.Context) error {
 			return r.resetFailed(ctx, e, affected, err)
 		}
 	}
-	r.s.hook("staged")
 	failing := affected[0]
 	stopped := ctx.Err
 	err = r.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {

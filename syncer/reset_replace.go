@@ -37,6 +37,7 @@ func (p *replacement) each(do func(*entity) error) error {
 		if err := do(e); err != nil {
 			return err
 		}
+		p.run.s.hook("r2")
 	}
 	return nil
 }
@@ -189,6 +190,7 @@ func (p *replacement) insert(ctx context.Context, e *entity) error {
 		if err := e.store(ctx); err != nil {
 			return err
 		}
+		p.run.s.hook("r2")
 		if err := e.tooManyBad(); err != nil {
 			return err
 		}

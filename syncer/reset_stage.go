@@ -130,7 +130,7 @@ func (e *entity) stageAll(ctx context.Context) error {
 		if err := errors.Join(e.run.heedCancel(ctx), ctx.Err()); err != nil {
 			return err
 		}
-		e.run.s.hook("p5")
+		e.run.s.hook("r1")
 	}
 	if !found && e.row.Linked > 0 && !e.run.req.ForceDeletes {
 		return fmt.Errorf("the full read brought none of the %d records that are known; if they are really gone, add --force-deletes", e.row.Linked)

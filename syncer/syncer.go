@@ -30,8 +30,9 @@ type Options struct {
 	LostReplyWait time.Duration
 	Sleep         func(context.Context, time.Duration) error
 
-	// Hook, if not nil, is called at the named points p1 to p13 of a run, for
-	// tests that kill the process there.
+	// Hook, if not nil, is called at the named points p1 to p13 of a run, and in
+	// a reset at r1 (some pages wait) and r2 (inside the transaction that stores
+	// them), for tests that kill the process there.
 	Hook func(point string)
 }
 
