@@ -163,12 +163,13 @@ func (r *run) schemas(ctx context.Context, i *Integration) (is, was mapping.Sche
 	if was.Local, err = r.s.acceptedSchema(ctx, i.Local); err != nil || r.planning() {
 		return is, was, err
 	}
-	for connection, schema := range map[string]*kedge.Schema{i.External: is.External, i.Local: is.Local} {
-		if err := r.s.acceptSchema(ctx, connection, schema, false); err != nil {
-			return is, was, err
-		}
+	if was.External == nil {
+		err = r.s.acceptSchema(ctx, i.External, is.External, false)
 	}
-	return is, was, nil
+	if was.Local == nil && err == nil {
+		err = r.s.acceptSchema(ctx, i.Local, is.Local, false)
+	}
+	return is, was, err
 }
 
 // acceptedSchema returns the schema of a connection as last accepted, or nil.

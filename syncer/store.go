@@ -65,8 +65,11 @@ func newID() string {
 
 // loadEntity returns the row of an entity, making it on first use.
 func loadEntity(ctx context.Context, db bun.IDB, integration, name string) (*entityRow, error) {
-	row := &entityRow{Integration: integration, Name: name, State: "active"}
-	_, err := db.NewInsert().Model(row).On("CONFLICT (integration, name) DO NOTHING").Exec(ctx)
+	row, err := findEntity(ctx, db, integration, name)
+	if err != nil || row.ID != 0 {
+		return row, err
+	}
+	_, err = db.NewInsert().Model(row).On("CONFLICT (integration, name) DO NOTHING").Exec(ctx)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, err
 	}

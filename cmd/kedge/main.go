@@ -20,14 +20,12 @@ func main() {
 	os.Exit(run())
 }
 
-// boundMemory trades some CPU for memory: a sync of a million rows is to fit
-// beside other programs. GOGC and GOMEMLIMIT in the environment win.
+// boundMemory makes the garbage collector work harder once a sync needs a lot
+// of memory: one of a million rows is to fit beside other programs. GOMEMLIMIT
+// in the environment wins.
 func boundMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
-	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(120 << 20)
+		debug.SetMemoryLimit(112 << 20)
 	}
 }
 

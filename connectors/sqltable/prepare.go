@@ -18,9 +18,13 @@ func (d *Driver) Prepare(ctx context.Context, want []kedge.Entity) (connectors.P
 	if err != nil {
 		return out, err
 	}
-	entities, _, err := d.load(ctx, s.DB().DB, s.Engine())
-	if err != nil {
-		return out, err
+	d.mu.Lock()
+	entities := d.entities // a run has just read the schema
+	d.mu.Unlock()
+	if entities == nil {
+		if entities, _, err = d.load(ctx, s.DB().DB, s.Engine()); err != nil {
+			return out, err
+		}
 	}
 	for i := range want {
 		d.prepare(&planner{engine: s.Engine(), want: &want[i], have: entities[want[i].Name]}, &out)
