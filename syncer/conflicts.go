@@ -208,21 +208,24 @@ func (s *Syncer) Conflicts(ctx context.Context, q ConflictQuery) ([]*Conflict, e
 			ID: r.ID, Integration: r.Integration, Entity: r.Entity, ExternalKey: r.ExtKey, LocalKey: r.LocalKey, Policy: r.Policy,
 			State: r.State, Resolution: r.Resolution, By: r.By, At: r.At, base: r.Base, local: r.Local, remote: r.Remote,
 		}
-		if err := json.Unmarshal([]byte(r.Fields), &c.Fields); err != nil {
-			return nil, err
-		}
-		c.Reason = reasonOf(r.Local, r.Remote, c.Fields)
+		c.Fields, c.Reason = r.fields(), r.reason()
 		all[i] = c
 	}
 	return all, nil
 }
 
-func reasonOf(local, remote string, fields []string) string {
+// fields are the names of the fields that both sides changed.
+func (c *conflictRow) fields() (names []string) {
+	_ = json.Unmarshal([]byte(c.Fields), &names) // as jsonTexts wrote it
+	return names
+}
+
+func (c *conflictRow) reason() string {
 	switch {
-	case local == "":
+	case c.Local == "":
 		return "deleted here, changed there"
-	case remote == "":
+	case c.Remote == "":
 		return "changed here, deleted there"
 	}
-	return "both sides changed " + strings.Join(fields, ", ")
+	return "both sides changed " + strings.Join(c.fields(), ", ")
 }

@@ -165,11 +165,15 @@ func (e *entity) insertTransactions(ctx context.Context, db bun.IDB, rows []*Tra
 }
 
 func (e *entity) newTransaction(entry outboxEntry) *Transaction {
-	now := e.run.s.now().UTC()
 	e.seq++
+	return e.run.newTransaction(e.plan.Name, entry, e.seq)
+}
+
+func (r *run) newTransaction(entity string, entry outboxEntry, seq int64) *Transaction {
+	now := r.s.now().UTC()
 	return &Transaction{
-		ID: newID(), Integration: e.run.name, Entity: e.plan.Name, LocalKey: entry.local, ExtKey: entry.external, Action: entry.action,
-		FieldMask: "{}", Payload: "{}", State: TxPending, NextAt: now, RunID: e.run.id, CreatedAt: now, Seq: now.UnixMicro() + e.seq,
+		ID: newID(), Integration: r.name, Entity: entity, LocalKey: entry.local, ExtKey: entry.external, Action: entry.action,
+		FieldMask: "{}", Payload: "{}", State: TxPending, NextAt: now, RunID: r.id, CreatedAt: now, Seq: now.UnixMicro() + seq,
 	}
 }
 

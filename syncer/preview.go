@@ -15,7 +15,7 @@ import (
 type Decision struct {
 	Entity    string    `json:"entity"`
 	Direction Direction `json:"direction"`
-	Action    string    `json:"action"` // create, update, delete, unchanged, quarantine, duplicate, filtered; of entities: schema, held, warning
+	Action    string    `json:"action"` // create, update, delete, unchanged, kept, conflict, quarantine, duplicate, filtered; of entities: schema, held, warning
 	ExtKey    kedge.Key `json:"externalKey"`
 	LocalKey  kedge.Key `json:"localKey,omitempty"`
 	Changes   []Diff    `json:"changes,omitempty"`
@@ -191,6 +191,10 @@ func (e *entity) decision(it *item) Decision {
 		}
 	case it.outcome == Filtered:
 		d.Action = "filtered"
+	case it.conflict != nil:
+		d.Action, d.Reason = "conflict", it.conflict.reason()
+	case it.outcome == Kept:
+		d.Action = "kept"
 	case it.outcome != notSeen:
 		d.Action = "unchanged"
 	case it.rec.Removed != kedge.Live:

@@ -293,7 +293,7 @@ func (u *upload) versionOf(b *baseRow) string {
 func (u *upload) saveIntents(ctx context.Context, tx *store.Tx, batch []*outgoing) error {
 	now := u.run.s.now().UTC()
 	var logs []*writeRow
-	var unlinked []kedge.Key
+	var unlinked, ended []kedge.Key
 	for _, o := range batch {
 		switch {
 		case o.wait && o.fail == nil:
@@ -309,6 +309,9 @@ func (u *upload) saveIntents(ctx context.Context, tx *store.Tx, batch []*outgoin
 			o.op.State = o.end
 			if o.end != TxConflict {
 				o.op.DoneAt = &now
+			}
+			if o.fail == nil {
+				ended = append(ended, o.op.LocalKey) // nothing of it has to be sent any more
 			}
 			if o.unlinks {
 				unlinked = append(unlinked, o.link.ExtKey)
@@ -332,7 +335,7 @@ func (u *upload) saveIntents(ctx context.Context, tx *store.Tx, batch []*outgoin
 			}
 		}
 	})
-	return errors.Join(u.logWrites(ctx, tx, logs), u.run.s.dropLinks(ctx, tx, u.row.ID, unlinked), u.dropBases(ctx, tx, unlinked))
+	return errors.Join(u.logWrites(ctx, tx, logs), u.releaseLocal(ctx, tx, ended), u.run.s.dropLinks(ctx, tx, u.row.ID, unlinked), u.dropBases(ctx, tx, unlinked))
 }
 
 // intent notes in the transaction what is sent.

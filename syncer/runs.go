@@ -67,6 +67,9 @@ type Status struct {
 	OldestAt    *time.Time `json:"oldestAnchor,omitempty"` // when the entity that is furthest behind was last read
 	Quarantine  int64      `json:"quarantine"`
 	Deletes     int64      `json:"pendingDeletes"`
+	Uploads     int64      `json:"pendingUploads"` // not sent yet, or to be tried again or looked up
+	Dead        int64      `json:"deadUploads"`    // refused, or failed too often
+	Conflicts   int64      `json:"conflicts"`
 	Records     int64      `json:"records"`
 }
 
@@ -110,6 +113,16 @@ func (s *Syncer) statusOf(ctx context.Context, name string) (Status, error) {
 		return st, err
 	}
 	if st.Deletes, err = db.NewSelect().Model((*link)(nil)).Where("status = ?", deleting).Where(ents, name).Count(ctx); err != nil {
+		return st, err
+	}
+	if st.Conflicts, err = db.NewSelect().Model((*conflictRow)(nil)).Where("state = ?", conflictOpen).Where(ents, name).Count(ctx); err != nil {
+		return st, err
+	}
+	waiting := []TransactionState{TxPending, TxInflight, TxFailed, TxUnknown}
+	if st.Uploads, err = db.NewSelect().Model((*Transaction)(nil)).Where("integration = ? AND state IN (?)", name, bun.List(waiting)).Count(ctx); err != nil {
+		return st, err
+	}
+	if st.Dead, err = db.NewSelect().Model((*Transaction)(nil)).Where("integration = ? AND state = ?", name, TxDead).Count(ctx); err != nil {
 		return st, err
 	}
 	err = db.NewSelect().Model((*entityRow)(nil)).ColumnExpr("coalesce(sum(linked), 0)").Where("integration = ?", name).Scan(ctx, &st.Records)

@@ -131,6 +131,58 @@ func (s *Syncer) changeTransactions(ctx context.Context, c TransactionChoice, by
 	return n, err
 }
 
+// RetryUploads lets the next sync send the quarantined records of an integration
+// again that could not be sent. It returns how many, and the ids of the rows
+// that are not about uploads.
+func (s *Syncer) RetryUploads(ctx context.Context, integration string, ids []string, by string) (n int, rest []string, err error) {
+	rows, err := s.Quarantine(ctx, QuarantineQuery{IDs: ids, Limit: len(ids)})
+	if err != nil {
+		return 0, nil, err
+	}
+	uploads := slices.DeleteFunc(rows, func(q *QuarantineRow) bool {
+		if q.Direction == Upload && q.State == "open" {
+			return false
+		}
+		rest = append(rest, q.ID)
+		return true
+	})
+	if len(uploads) == 0 {
+		return 0, rest, nil
+	}
+	err = s.withLease(ctx, integration, func(ctx context.Context, r *run) error {
+		return r.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+			for i, q := range uploads {
+				if err := r.retryUpload(ctx, tx, q, int64(i)); err != nil {
+					return err
+				}
+				if err := r.eventIn(ctx, tx, q.Entity, "info", "upload_retried", "upload retried by "+by, q.ID); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	return len(uploads), rest, err
+}
+
+// retryUpload makes the newest transaction of a record pending. One that came
+// to no transaction gets one.
+func (r *run) retryUpload(ctx context.Context, tx *store.Tx, q *QuarantineRow, seq int64) error {
+	var newest []*Transaction
+	err := tx.NewSelect().Model(&newest).Where("integration = ? AND entity = ? AND local_key = ?", r.name, q.Entity, q.Key).
+		Where("state NOT IN (?, ?)", TxApplied, TxArchived).Order("seq DESC", "id DESC").Limit(1).Scan(ctx)
+	switch {
+	case err != nil:
+		return err
+	case len(newest) == 0:
+		_, err := tx.NewInsert().Model(r.newTransaction(q.Entity, outboxEntry{local: kedge.Key(q.Key), action: actionUpdate}, seq)).Exec(ctx)
+		return err
+	case newest[0].State == TxFailed || newest[0].State == TxDead:
+		return r.s.wakeTransaction(ctx, tx, newest[0])
+	}
+	return nil // it is sent anyhow
+}
+
 // wakeTransaction makes a transaction pending, unless a newer one of its record
 // is: that one sends everything.
 func (s *Syncer) wakeTransaction(ctx context.Context, tx *store.Tx, t *Transaction) error {

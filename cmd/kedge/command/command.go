@@ -21,7 +21,7 @@ const (
 	exitFailed = 1
 	exitUsage  = 2 // the command line, the config or a mapping is wrong
 	exitPartly = 3 // some records are in quarantine or were refused
-	exitPerson = 4 // a person must decide: a confirmation or the breaker
+	exitPerson = 4 // a person must decide: a conflict, a confirmation or the breaker
 )
 
 // ErrShown marks errors that the user has been told about already.
@@ -74,6 +74,9 @@ func exitOf(results ...syncer.Result) error {
 				}
 			}
 		}
+		if r.Counts(syncer.Download).Conflicts+r.Counts(syncer.Upload).Conflicts > 0 {
+			c = exitPerson
+		}
 		if rank(c) > rank(code) {
 			code = c
 		}
@@ -111,8 +114,8 @@ New here? "kedge demo" shows a sync in a minute, "kedge init" writes a config.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%v; see %q", err, c.CommandPath()+" --help") })
 	root.AddCommand(
 		a.demoCommand(), a.initCommand(), a.checkCommand(), a.configCommand(), a.connectionsCommand(), a.discoverCommand(),
-		a.integrationsCommand(), a.mapCommand(), a.planCommand(), a.importCommand(), a.syncCommand(), a.statusCommand(), a.logCommand(),
-		a.runsCommand(), a.anchorsCommand(), a.deletesCommand(), a.quarantineCommand(), a.transactionsCommand(), a.filterCommand(), a.migrateCommand(), a.versionCommand(),
+		a.integrationsCommand(), a.mapCommand(), a.planCommand(), a.importCommand(), a.exportCommand(), a.syncCommand(), a.statusCommand(), a.logCommand(),
+		a.runsCommand(), a.anchorsCommand(), a.deletesCommand(), a.quarantineCommand(), a.transactionsCommand(), a.conflictsCommand(), a.filterCommand(), a.migrateCommand(), a.versionCommand(),
 	)
 	closeAfter(root, a)
 	return root

@@ -21,7 +21,7 @@ func (a *app) statusCommand() *cobra.Command {
 				return err
 			}
 			return a.print(cmd.OutOrStdout(), notNil(all), func(w io.Writer) {
-				g := newGrid(w, "INTEGRATION", "LAST RUN", "RESULT", "ANCHOR AGE", "RECORDS", "QUARANTINE", "PENDING DELETES")
+				g := newGrid(w, "INTEGRATION", "LAST RUN", "RESULT", "ANCHOR AGE", "RECORDS", "QUARANTINE", "PENDING DELETES", "PENDING UPLOADS", "CONFLICTS")
 				for _, st := range all {
 					at, state := "", "never run"
 					if st.LastRun != nil {
@@ -31,7 +31,7 @@ func (a *app) statusCommand() *cobra.Command {
 					if st.OldestAt != nil {
 						age = time.Since(*st.OldestAt).Round(time.Second).String()
 					}
-					g.row(st.Integration, at, state, age, st.Records, st.Quarantine, st.Deletes)
+					g.row(st.Integration, at, state, age, st.Records, st.Quarantine, st.Deletes, st.Uploads, st.Conflicts)
 				}
 				g.end()
 			})

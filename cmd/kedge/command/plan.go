@@ -14,21 +14,20 @@ func (a *app) planCommand() *cobra.Command {
 	var limit int
 	var download, upload, sync bool
 	c := &cobra.Command{
-		Use: "plan NAME", Aliases: []string{"preview"}, Short: "Show what an import or a sync would do, and change nothing", Args: cobra.ExactArgs(1),
+		Use: "plan NAME", Aliases: []string{"preview"}, Short: "Show what an import, an export or a sync would do, and change nothing", Args: cobra.ExactArgs(1),
 		Long: `Reads and decides with the code that runs use and prints what would be done
 with each record, with the old and new values of each changed field. Tables
 and columns that a run would make first are printed as statements, entities
 that it would leave out with the reason.`,
-		Example: examples("kedge plan crm", "kedge plan crm --sync --entity customers", "kedge plan crm --json", "kedge plan crm --ignore-key"),
+		Example: examples("kedge plan crm", "kedge plan crm --sync --entity customers", "kedge plan crm --upload", "kedge plan crm --json", "kedge plan crm --ignore-key"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if upload {
-				return usagef("--upload: this version of kedge only downloads")
-			}
-			if download && sync {
-				return usagef("give one of --download and --sync")
-			}
 			req.Integration, req.PlanOf = args[0], syncer.Import
-			if sync {
+			switch {
+			case download && upload, download && sync, upload && sync:
+				return usagef("give one of --download, --upload and --sync")
+			case upload:
+				req.PlanOf = syncer.Export
+			case sync:
 				req.PlanOf = syncer.Sync
 			}
 			return a.plan(cmd, req, limit)
@@ -64,12 +63,11 @@ func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 			return err
 		}
 		counts[d.Action]++
-		if d.ExtKey != "" {
-			records++
-		}
-		if limit != 0 && records > limit && d.ExtKey != "" {
-			left++
-			continue
+		if ofRecord := d.ExtKey != "" || d.LocalKey != ""; ofRecord {
+			if records++; limit != 0 && records > limit {
+				left++
+				continue
+			}
 		}
 		shown = append(shown, d)
 	}
@@ -77,7 +75,7 @@ func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 		defer fmt.Fprintln(cmd.ErrOrStderr(), planNote)
 	}
 	return a.print(cmd.OutOrStdout(), shown, func(w io.Writer) {
-		g := newGrid(w, "ENTITY", "ACTION", "EXTERNAL", "LOCAL", "CHANGES")
+		g := newGrid(w, "ENTITY", "DIRECTION", "ACTION", "EXTERNAL", "LOCAL", "CHANGES")
 		for _, d := range shown {
 			switch d.Action {
 			case "schema":
@@ -87,14 +85,14 @@ func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 			case "held":
 				fmt.Fprintln(w, d.Entity+" would be held: "+d.Reason)
 			default:
-				g.row(d.Entity, d.Action, d.ExtKey, d.LocalKey, changesText(d))
+				g.row(d.Entity, d.Direction, d.Action, d.ExtKey, d.LocalKey, changesText(d))
 			}
 		}
 		g.end()
 		if left > 0 {
 			fmt.Fprintf(w, "… and %d more; --limit 0 shows all\n", left)
 		}
-		for _, action := range []string{"create", "update", "delete", "unchanged", "filtered", "duplicate", "quarantine", "held"} {
+		for _, action := range []string{"create", "update", "delete", "unchanged", "kept", "filtered", "conflict", "duplicate", "quarantine", "held"} {
 			if counts[action] > 0 {
 				fmt.Fprintf(w, "%s: %d\n", action, counts[action])
 			}
@@ -103,7 +101,7 @@ func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 }
 
 func changesText(d syncer.Decision) string {
-	if d.Reason != "" {
+	if len(d.Changes) == 0 {
 		return d.Reason
 	}
 	text := ""

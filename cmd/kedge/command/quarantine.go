@@ -14,7 +14,7 @@ import (
 func (a *app) quarantineCommand() *cobra.Command {
 	var q syncer.QuarantineQuery
 	list := &cobra.Command{
-		Use: "list [NAME]", Short: "List records that could not be stored", Args: cobra.MaximumNArgs(1), Example: examples("kedge quarantine list", "kedge quarantine list crm --entity customers"),
+		Use: "list [NAME]", Short: "List records that could not be stored or sent", Args: cobra.MaximumNArgs(1), Example: examples("kedge quarantine list", "kedge quarantine list crm --entity customers"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				q.Integration = args[0]
@@ -54,7 +54,7 @@ func (a *app) showQuarantine(cmd *cobra.Command, q syncer.QuarantineQuery, paylo
 		return a.print(cmd.OutOrStdout(), data, func(w io.Writer) {
 			r := rows[0]
 			for _, line := range [][2]any{
-				{"id", r.ID}, {"integration", r.Integration}, {"entity", r.Entity}, {"key", r.Key}, {"state", r.State}, {"stage", r.Stage}, {"code", r.Code},
+				{"id", r.ID}, {"integration", r.Integration}, {"entity", r.Entity}, {"key", r.Key}, {"direction", r.Direction}, {"state", r.State}, {"stage", r.Stage}, {"code", r.Code},
 				{"field", r.Field}, {"reason", r.Message}, {"attempts", r.Attempts}, {"next try", r.NextAt.Local().Format(time.DateTime)}, {"payload", r.Payload},
 			} {
 				fmt.Fprintf(w, "%-11s %v\n", line[0], line[1])
@@ -62,9 +62,9 @@ func (a *app) showQuarantine(cmd *cobra.Command, q syncer.QuarantineQuery, paylo
 		})
 	}
 	return a.print(cmd.OutOrStdout(), notNil(rows), func(w io.Writer) {
-		g := newGrid(w, "ID", "INTEGRATION", "ENTITY", "KEY", "STAGE", "CODE", "FIELD", "REASON", "ATTEMPTS")
+		g := newGrid(w, "ID", "INTEGRATION", "ENTITY", "KEY", "DIRECTION", "STAGE", "CODE", "FIELD", "REASON", "ATTEMPTS")
 		for _, r := range rows {
-			g.row(r.ID, r.Integration, r.Entity, r.Key, r.Stage, r.Code, r.Field, r.Message, r.Attempts)
+			g.row(r.ID, r.Integration, r.Entity, r.Key, r.Direction, r.Stage, r.Code, r.Field, r.Message, r.Attempts)
 		}
 		g.end()
 	})
@@ -76,7 +76,7 @@ func (a *app) quarantineRetry() *cobra.Command {
 	var all bool
 	var name, entity string
 	c := &cobra.Command{
-		Use: "retry [ID...]", Short: "Read quarantined records again and store them", Example: examples("kedge quarantine retry 01939b1c-7a52-7cc3-8a3f-9d2b2c1f0a11", "kedge quarantine retry --all --integration crm"),
+		Use: "retry [ID...]", Short: "Read quarantined records again and store them", Long: "Records of the other side are read again and stored at once. Local records that could not be sent are sent again by the next sync.", Example: examples("kedge quarantine retry 01939b1c-7a52-7cc3-8a3f-9d2b2c1f0a11", "kedge quarantine retry --all --integration crm"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) > 0) {
 				return usagef("give ids or --all")
@@ -99,6 +99,16 @@ func (a *app) quarantineRetry() *cobra.Command {
 			defer tellStop(cmd)()
 			var results []syncer.Result
 			for integration, ids := range byIntegration {
+				uploads, ids, err := s.RetryUploads(cmd.Context(), integration, ids, user())
+				if err != nil {
+					return err
+				}
+				if uploads > 0 {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: uploads that the next sync sends again: %d\n", integration, uploads)
+				}
+				if len(ids) == 0 {
+					continue
+				}
 				req := syncer.Request{Integration: integration, Op: syncer.Retry, Trigger: "cli", Quarantine: ids}
 				if entity != "" {
 					req.Entities = []string{entity}

@@ -19,8 +19,8 @@ func (a *app) syncCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "sync NAME...", Short: "Bring integrations up to date",
 		Long: `Reads what changed since the last run, or everything in the first run, and
-stores it. A run that is killed costs nothing: the next one goes on where it
-was. Tables and columns that are missing are made if the local connection says
+stores it; sends what changed here, if the mapping's direction says so. A run
+that is killed costs nothing: the next one goes on where it was. Tables and columns that are missing are made if the local connection says
 so (create, onMissingColumn). More deletes than the mapping's limit stop the run until they are
 confirmed with --force-deletes or taken back with "kedge deletes discard".
 
@@ -70,6 +70,23 @@ func (a *app) importCommand() *cobra.Command {
 		Use: "import NAME", Short: "Bring all external records over once", Args: cobra.ExactArgs(1),
 		Long:    "Reads everything and stores it, whatever the directions in the mapping say. Anchors stay as they are and nothing is deleted.",
 		Example: examples("kedge import crm", "kedge import crm --entity customers"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runAll(cmd, args, req)
+		},
+	}
+	c.Flags().StringArrayVar(&req.Entities, "entity", nil, "only this entity of the mapping; may be repeated")
+	return c
+}
+
+func (a *app) exportCommand() *cobra.Command {
+	req := syncer.Request{Op: syncer.Export, Trigger: "cli"}
+	c := &cobra.Command{
+		Use: "export NAME", Short: "Send all local records over once", Args: cobra.ExactArgs(1),
+		Long: `Reads all local records that pass the upload filter and sends what the other
+side lacks, whatever the directions in the mapping say. Where nothing is known
+of what both sides agreed on, the local values win. Anchors stay as they are and
+nothing is deleted.`,
+		Example: examples("kedge export crm", "kedge export crm --entity customers"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runAll(cmd, args, req)
 		},
@@ -202,17 +219,36 @@ func showResult(out, errOut io.Writer, r syncer.Result) {
 	case r.Message != "":
 		fmt.Fprintf(errOut, "kedge: %s: %s\n", r.Integration, r.Message)
 	}
-	if r.Op == syncer.Sync {
+	switch r.Op {
+	case syncer.Sync:
 		fmt.Fprintln(out, "download: "+r.Counts(syncer.Download).Line())
 		fmt.Fprintln(out, "upload: "+r.Counts(syncer.Upload).Line())
-	} else {
+	case syncer.Export:
+		fmt.Fprintln(out, r.Counts(syncer.Upload).Line())
+	default:
 		fmt.Fprintln(out, r.Counts(syncer.Download).Line())
 	}
-	if n := r.Counts(syncer.Download); n.Quarantined+n.Duplicates+n.Refused > 0 {
+	showFailed(errOut, r)
+}
+
+// showFailed tells where to look for records that did not end well.
+func showFailed(w io.Writer, r syncer.Result) {
+	down, up := r.Counts(syncer.Download), r.Counts(syncer.Upload)
+	for _, problem := range []struct {
+		n        int64
+		text, at string
+	}{
+		{down.Failed() - down.Conflicts, "could not be stored", "quarantine list " + r.Integration},
+		{up.Failed() - up.Conflicts, "could not be sent", "transactions list --integration " + r.Integration + "\" and \"kedge quarantine list " + r.Integration},
+		{down.Conflicts + up.Conflicts, "changed on both sides", "conflicts list " + r.Integration},
+	} {
+		if problem.n == 0 {
+			continue
+		}
 		s := "s"
-		if n.Failed() == 1 {
+		if problem.n == 1 {
 			s = ""
 		}
-		fmt.Fprintf(errOut, "kedge: %s: %d record%s could not be stored; see \"kedge quarantine list %s\"\n", r.Integration, n.Failed(), s, r.Integration)
+		fmt.Fprintf(w, "kedge: %s: %d record%s %s; see \"kedge %s\"\n", r.Integration, problem.n, s, problem.text, problem.at)
 	}
 }
