@@ -334,22 +334,28 @@ func (r *resolving) finish(ctx context.Context, tx *store.Tx, local kedge.Key, s
 func (r *resolving) thawTransactions(ctx context.Context, tx *store.Tx, local kedge.Key, sends bool) error {
 	var rows []*Transaction
 	err := tx.NewSelect().Model(&rows).Where("integration = ? AND entity = ? AND local_key = ?", r.entity.run.name, r.plan.Name, local).
-		Where("state IN (?, ?)", TxPending, TxConflict).Order("seq DESC").Scan(ctx)
+		Where("state IN (?, ?, ?)", TxPending, TxFailed, TxConflict).Order("seq DESC").Scan(ctx)
 	if err != nil {
 		return err
 	}
 	now := r.entity.run.s.now().UTC()
-	keep := slices.IndexFunc(rows, func(t *Transaction) bool { return t.State == TxPending })
+	keep := slices.IndexFunc(rows, func(t *Transaction) bool { return t.State != TxConflict })
 	if keep < 0 {
 		keep = 0
 	}
 	for i, t := range rows {
-		if t.State, t.DoneAt, t.NextAt = TxPending, nil, now; !sends || i != keep {
-			t.State, t.DoneAt = TxArchived, &now
+		if i == keep && sends {
+			continue
 		}
+		t.State, t.DoneAt = TxArchived, &now
 		if err := updateTransaction(ctx, tx, t); err != nil {
 			return err
 		}
 	}
-	return nil
+	if len(rows) == 0 || !sends {
+		return nil
+	}
+	t := rows[keep] // once no other one is pending
+	t.State, t.DoneAt, t.NextAt = TxPending, nil, now
+	return updateTransaction(ctx, tx, t)
 }

@@ -2,8 +2,6 @@ package syncer
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -107,10 +105,11 @@ func (s *Syncer) changeTransactions(ctx context.Context, c TransactionChoice, by
 			err := r.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 				changed = 0
 				for _, t := range chosen[name] {
-					// It may have come further since it was chosen.
-					err := tx.NewSelect().Model(t).WherePK().Scan(ctx)
-					if err != nil || !slices.Contains(states, t.State) {
-						return errors.Join(err, &kedge.Error{Kind: kedge.Conflict, Err: fmt.Errorf("transaction %s is %s by now", t.ID, t.State)})
+					if err := tx.NewSelect().Model(t).WherePK().Scan(ctx); err != nil {
+						return err
+					}
+					if !slices.Contains(states, t.State) {
+						continue // it has come further since it was chosen
 					}
 					if err := change(ctx, tx, t); err != nil {
 						return err
@@ -183,19 +182,24 @@ func (r *run) retryUpload(ctx context.Context, tx *store.Tx, q *QuarantineRow, s
 	return nil // it is sent anyhow
 }
 
-// wakeTransaction makes a transaction pending, unless a newer one of its record
-// is: that one sends everything.
+// wakeTransaction makes a transaction pending. If something newer of its record
+// waits, that one is sent instead: it sends everything.
 func (s *Syncer) wakeTransaction(ctx context.Context, tx *store.Tx, t *Transaction) error {
-	newer, err := tx.NewSelect().Model((*Transaction)(nil)).
-		Where("integration = ? AND entity = ? AND local_key = ? AND state = ?", t.Integration, t.Entity, t.LocalKey, TxPending).Exists(ctx)
+	now := s.now().UTC()
+	var waiting []*Transaction
+	err := tx.NewSelect().Model(&waiting).Where("integration = ? AND entity = ? AND local_key = ? AND id <> ?", t.Integration, t.Entity, t.LocalKey, t.ID).
+		Where("state IN (?, ?)", TxPending, TxFailed).Order("seq DESC").Limit(1).Scan(ctx)
 	if err != nil {
 		return err
 	}
-	now := s.now().UTC()
-	if t.State, t.DoneAt = TxPending, nil; newer {
+	if len(waiting) > 0 {
 		t.State, t.DoneAt = TxArchived, &now
+		if err := updateTransaction(ctx, tx, t); err != nil {
+			return err
+		}
+		t = waiting[0]
 	}
-	t.NextAt = now
+	t.State, t.DoneAt, t.NextAt = TxPending, nil, now
 	return updateTransaction(ctx, tx, t)
 }
 
