@@ -185,6 +185,9 @@ func (r *run) resetLocal(ctx context.Context) error {
 	}
 	for _, e := range affected {
 		e.renewed = true
+		if e.sends { // the upload opens the log anew, and what comes again counts once
+			e.earlier = &e.log.index
+		}
 	}
 	return nil
 }
