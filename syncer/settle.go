@@ -65,14 +65,24 @@ func (u *upload) settleBatch(ctx context.Context, batch []*outgoing, sendErr err
 			return 0, err
 		}
 	}
-	return len(applied) + len(again), u.stopping(sendErr)
+	progress := len(applied) + len(again)
+	if kedge.KindOf(sendErr) == kedge.Throttled {
+		progress++ // it is sent again
+	}
+	return progress, u.stopping(sendErr, batch)
 }
 
-// stopping returns the error that ends the upload of the entity: all but an
-// unknown outcome, which is looked up later.
-func (u *upload) stopping(err error) error {
-	if err == nil || kedge.KindOf(err) == kedge.OutcomeUnknown {
+// stopping returns the error that ends the upload of the entity. An unknown
+// outcome is looked up later, and where the other side asks for patience the
+// connection waits before its next request.
+func (u *upload) stopping(err error, batch []*outgoing) error {
+	switch kedge.KindOf(err) {
+	case kedge.OutcomeUnknown:
 		return nil
+	case kedge.Throttled:
+		if u.tries[batch[0].op.ID] < pushTries {
+			return nil
+		}
 	}
 	return err
 }

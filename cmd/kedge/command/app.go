@@ -221,6 +221,7 @@ func placed(cfg *config.Config, name string, inFile bool, err error) error {
 func (a *app) withEgress(name string, o httpclient.Options) httpclient.Options {
 	e := a.cfg.Egress
 	o.Name, o.UserAgent, o.Logger, o.FailFast = name, "kedge/"+Version, a.logger(), !a.patient
+	o.SingleTry = true // the outbox counts the attempts of writes
 	for _, n := range e.Allow {
 		if p, err := netip.ParsePrefix(n); err == nil { // checked when the config was read
 			o.Egress = append(o.Egress, p)
