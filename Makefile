@@ -14,7 +14,7 @@ build: ## build bin/kedge
 	$(GO) build -o bin/kedge ./cmd/kedge
 
 test: postgres ## all tests, on SQLite and PostgreSQL, with the race detector
-	$(GO) test -race -timeout 30m ./...
+	GOTMPDIR=$${TMPDIR:-/tmp} TMPDIR=$$(sh internal/testtmp.sh) $(GO) test -race -timeout 30m ./...
 
 postgres: # the tests need PostgreSQL's programs, or KEDGE_TEST_POSTGRES
 	@sh internal/store/storetest/install.sh
