@@ -70,7 +70,7 @@ func TestFullDisk(t *testing.T) {
 					t.Fatalf("state %s, %v, %+v, want failed", res.State, err, res.Entities)
 				}
 				e := res.Entities[0]
-				if e.Kind != kedge.Transient.String() || !strings.Contains(e.Error, "full") || e.Failed() != 0 {
+				if e.Kind != kedge.Transient.String() || !strings.HasPrefix(e.Error, "the database has no room left; ") || e.Failed() != 0 {
 					t.Errorf("%+v, want a failure that says that the disk is full, and no record that is to blame", e)
 				}
 				w.agrees(0, e)
@@ -158,7 +158,7 @@ func TestFullDiskOfPostgres(t *testing.T) {
 			t.Fatalf("state %s, %v, %+v, want failed", res.State, err, res.Entities)
 		}
 		e := res.Entities[0]
-		if e.Kind != kedge.Transient.String() || !strings.Contains(e.Error, "no space left") || e.Created != 8 || e.Failed() != 0 {
+		if e.Kind != kedge.Transient.String() || !strings.HasPrefix(e.Error, "the database has no room left; ") || e.Created != 8 || e.Failed() != 0 {
 			t.Errorf("%+v, want 8 created, and a failure that says that the disk is full", e)
 		}
 		w.agrees(0, e)

@@ -56,10 +56,19 @@ func Error(op, entity string, err error) error {
 		return err
 	}
 	kind := Kind(err)
+	if isFull(err) { // where it happened is of no use to anybody
+		return &kedge.Error{Kind: kind, Err: fmt.Errorf("the database has no room left; free disk space, then run again: %w", err)}
+	}
 	if e, ok := errors.AsType[pgdriver.Error](err); ok && quotesValues(e.Field('C')) {
 		err = &quietError{err: e}
 	}
 	return &kedge.Error{Op: op, Entity: entity, Kind: kind, Err: err}
+}
+
+// isFull reports whether the disk of the database is full.
+func isFull(err error) bool {
+	e, ok := errors.AsType[pgdriver.Error](err)
+	return ok && e.Field('C') == "53100" || sqliteCode(err)&0xff == sqliteFull
 }
 
 // quotesValues reports whether the text of an error may hold values. Class 22

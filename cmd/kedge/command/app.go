@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -39,7 +40,9 @@ type app struct {
 	cfg      *config.Config
 	store    *store.Store
 	syncer   *syncer.Syncer
+	unread   mappingErrors // what is wrong with mappings of the config
 	progress func(syncer.Progress)
+	waits    *waitLines
 }
 
 // registry returns the kinds of systems that kedge knows. A new kind is one
@@ -105,7 +108,8 @@ func (a *app) close() {
 	}
 }
 
-// sync returns the syncer, with the integrations of the config up to date.
+// sync returns the syncer, with the integrations of the config up to date, but
+// for those in unread.
 func (a *app) sync(ctx context.Context) (*syncer.Syncer, error) {
 	if a.syncer != nil {
 		return a.syncer, nil
@@ -136,22 +140,21 @@ func (a *app) sync(ctx context.Context) (*syncer.Syncer, error) {
 // integration.
 type mappingErrors map[string]error
 
-// Error returns a line per integration.
-func (m mappingErrors) Error() string {
-	var lines []string
+// tell shows a line per integration, for commands that go on without them.
+func (m mappingErrors) tell(w io.Writer) {
 	for _, name := range slices.Sorted(maps.Keys(m)) {
-		lines = append(lines, m[name].Error())
+		fmt.Fprintf(w, "kedge: %v\n", m[name])
 	}
-	return strings.Join(lines, "\n")
 }
 
 // importMappings stores the mappings that the config names, where they changed.
+// What is wrong with one harms the commands that need it, and no others.
 func (a *app) importMappings(ctx context.Context) error {
-	wrong := mappingErrors{}
+	a.unread = mappingErrors{}
 	for _, in := range a.cfg.Integrations {
 		src, err := os.ReadFile(in.Mapping)
 		if err != nil {
-			wrong[in.Name] = usagef("integration %s: mapping: %v", in.Name, err)
+			a.unread[in.Name] = usagef("integration %s: mapping: %v", in.Name, err)
 			continue
 		}
 		_, err = a.syncer.Save(ctx, syncer.Integration{
@@ -161,11 +164,8 @@ func (a *app) importMappings(ctx context.Context) error {
 			return err
 		}
 		if err != nil {
-			wrong[in.Name] = usage(err)
+			a.unread[in.Name] = usage(err)
 		}
-	}
-	if len(wrong) > 0 {
-		return usage(wrong)
 	}
 	return nil
 }
@@ -265,7 +265,10 @@ func (a *app) logger() *slog.Logger {
 	if a.cfg != nil && a.cfg.Log.Format == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+	if a.waits == nil {
+		a.waits = &waitLines{Handler: slog.NewTextHandler(os.Stderr, opts), out: os.Stderr, now: time.Now}
+	}
+	return slog.New(a.waits)
 }
 
 // user names who runs a command, for the log.

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -120,15 +119,11 @@ func (k *checking) files(cfg *config.Config) {
 // integrations compares all mappings with the live systems.
 func (k *checking) integrations(ctx context.Context, cfg *config.Config) error {
 	s, err := k.sync(ctx)
-	if s == nil {
-		return err
-	}
-	unread, ok := errors.AsType[mappingErrors](err)
-	if err != nil && !ok {
+	if err != nil {
 		return err
 	}
 	for _, in := range cfg.Integrations {
-		if err := unread[in.Name]; err != nil {
+		if err := k.unread[in.Name]; err != nil {
 			k.fail(err)
 		}
 	}
@@ -137,11 +132,11 @@ func (k *checking) integrations(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	for _, i := range all {
-		if unread[i.Name] == nil {
+		if k.unread[i.Name] == nil {
 			k.integration(ctx, s, i)
 		}
 	}
-	if len(all) == 0 && len(unread) == 0 {
+	if len(all) == 0 && len(k.unread) == 0 {
 		fmt.Fprintln(k.out, "ok (no integrations)")
 	}
 	return nil

@@ -121,7 +121,7 @@ New here? "kedge demo" shows a sync in a minute, "kedge init" writes a config.`,
 	return root
 }
 
-// closeAfter makes every command check its output format first and close what
+// closeAfter makes every command check its common flags first and close what
 // it opened at its end, also when it fails.
 func closeAfter(c *cobra.Command, a *app) {
 	if run := c.RunE; run != nil {
@@ -129,6 +129,9 @@ func closeAfter(c *cobra.Command, a *app) {
 			defer a.close()
 			if err := a.checkOutput(); err != nil {
 				return err
+			}
+			if limit := cmd.Flags().Lookup("limit"); limit != nil && strings.HasPrefix(limit.Value.String(), "-") {
+				return usagef("--limit %s: give a number that is not negative", limit.Value)
 			}
 			return run(cmd, args)
 		}

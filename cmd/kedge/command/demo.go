@@ -200,7 +200,7 @@ func (a *app) demoSteps(cmd *cobra.Command, service *odatatest.Service) error {
 	if err != nil {
 		return err
 	}
-	in, err := s.Mapping(ctx, "demo")
+	_, in, err := a.integration(ctx, "demo")
 	if err != nil {
 		return err
 	}

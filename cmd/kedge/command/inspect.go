@@ -20,6 +20,7 @@ func (a *app) statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.unread.tell(cmd.ErrOrStderr())
 			return a.print(cmd.OutOrStdout(), notNil(all), func(w io.Writer) {
 				g := newGrid(w, "INTEGRATION", "LAST RUN", "RESULT", "ANCHOR AGE", "RECORDS", "QUARANTINE", "PENDING DELETES", "PENDING UPLOADS", "CONFLICTS")
 				for _, st := range all {

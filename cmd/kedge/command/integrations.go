@@ -33,6 +33,7 @@ func (a *app) integrationsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.unread.tell(cmd.ErrOrStderr())
 			return a.print(cmd.OutOrStdout(), notNil(all), func(w io.Writer) {
 				g := newGrid(w, "INTEGRATION", "EXTERNAL", "LOCAL", "REVISION", "FROM")
 				for _, i := range all {
@@ -75,10 +76,14 @@ func (a *app) integrationsShow() *cobra.Command {
 	}
 }
 
-// integration returns the syncer and a stored integration.
+// integration returns the syncer and a stored integration whose mapping could
+// be read.
 func (a *app) integration(ctx context.Context, name string) (*syncer.Syncer, *syncer.Integration, error) {
 	s, err := a.sync(ctx)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := a.unread[name]; err != nil {
 		return nil, nil, err
 	}
 	i, err := s.Mapping(ctx, name)

@@ -113,6 +113,9 @@ func (a *app) quarantineRetry() *cobra.Command {
 				if entity != "" {
 					req.Entities = []string{entity}
 				}
+				if err := a.unread[integration]; err != nil {
+					return err
+				}
 				res, err := s.Run(cmd.Context(), req)
 				if err != nil {
 					return err

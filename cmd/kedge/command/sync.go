@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -103,6 +105,10 @@ func (a *app) names(ctx context.Context, args []string, all bool) ([]string, err
 	case !all && len(args) == 0:
 		return nil, usagef("name an integration, or give --all")
 	case !all:
+		names := slices.Sorted(slices.Values(args))
+		if len(slices.Compact(names)) < len(args) {
+			return nil, usagef("name an integration once")
+		}
 		return args, nil
 	}
 	s, err := a.sync(ctx)
@@ -113,10 +119,13 @@ func (a *app) names(ctx context.Context, args []string, all bool) ([]string, err
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	names := slices.Collect(maps.Keys(a.unread))
 	for _, i := range integrations {
-		names = append(names, i.Name)
+		if a.unread[i.Name] == nil {
+			names = append(names, i.Name)
+		}
 	}
+	slices.Sort(names)
 	if len(names) == 0 {
 		return nil, usagef("there is no integration yet; see \"kedge integrations create --help\"")
 	}
@@ -132,6 +141,9 @@ func (a *app) runAll(cmd *cobra.Command, names []string, req syncer.Request) err
 	}
 	var results []syncer.Result
 	for _, name := range names {
+		if len(names) > 1 && a.unread[name] != nil {
+			continue // the others run
+		}
 		if err := a.knownEntities(cmd.Context(), name, req.Entities); err != nil {
 			return err
 		}
@@ -144,7 +156,10 @@ func (a *app) runAll(cmd *cobra.Command, names []string, req syncer.Request) err
 			continue
 		}
 		req.Integration = name
-		res, err := s.Run(cmd.Context(), req)
+		res, err := syncer.Result{}, a.unread[name]
+		if err == nil {
+			res, err = s.Run(cmd.Context(), req)
+		}
 		if err != nil && len(res.Entities) == 0 {
 			if len(names) == 1 {
 				return err
