@@ -28,7 +28,7 @@ var fileKeys = []key[document]{
 	keyOf("kedge", "Format of the file.", version(), func(f *document) *string { return &f.Kedge }).must(),
 	keyOf("drift", "What a run does when a schema changed.", choice(DriftWarn, nil, DriftWarn, DriftHold, DriftAdopt),
 		func(f *document) *DriftPolicy { return &f.Drift }),
-	keyOf("firstSync", "What the first sync does with local rows.", choice(FirstMerge, nil, FirstMerge, FirstReset),
+	keyOf("firstSync", "What the first sync does with local rows: match and keep them, or, after a confirmation, delete those that match no record.", choice(FirstMerge, nil, FirstMerge, FirstReset),
 		func(f *document) *FirstSync { return &f.FirstSync }),
 	keyOf("note", "Remark for people; kept on export.", noteText, func(f *document) *string { return &f.Note }),
 	keyOf("entities", "Pairs of entities.", list(entityCodec, MaxEntities), func(f *document) *[]Entity { return &f.Entities }),

@@ -74,6 +74,9 @@ func (r *run) preview(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.previewReset(ctx); err != nil {
+		return err
+	}
 	for _, e := range r.ordered() {
 		if e.up == nil {
 			continue

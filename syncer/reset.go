@@ -93,6 +93,25 @@ func (s *Syncer) wantsReset(ctx context.Context, req Request) (string, error) {
 	return "the mapping says firstSync: reset", nil
 }
 
+// previewReset says of a plan that the sync would begin with a reset, which a
+// plan does not show.
+func (r *run) previewReset(ctx context.Context) error {
+	why, err := r.s.wantsReset(ctx, Request{Integration: r.name, Op: r.op()})
+	if err != nil || why == "" {
+		return err
+	}
+	for _, e := range r.ordered() {
+		if !e.plan.Rules.Direction.Downloads() {
+			continue
+		}
+		text := why + ": the sync will first delete all local rows that match no record; this plan shows a merge"
+		if err := r.emit(Decision{Entity: e.plan.Name, Direction: Download, Action: "warning", Reason: text}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // plannedReset counts what a reset would delete.
 func (s *Syncer) plannedReset(ctx context.Context, req Request) (Reset, error) {
 	r := s.newRun(Request{Integration: req.Integration, Op: Plan, PlanOf: Sync, Entities: req.Entities})

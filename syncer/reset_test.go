@@ -323,6 +323,14 @@ func TestFirstSyncResets(t *testing.T) {
 		if diff := cmp.Diff(before, w.database()); diff != "" {
 			t.Errorf("the database changed (-want +got):\n%s", diff)
 		}
+		warned := false
+		for d, err := range w.syncer.Preview(t.Context(), syncer.Request{Integration: "crm", PlanOf: syncer.Sync}) {
+			w.check(err)
+			warned = warned || d.Action == "warning" && strings.Contains(d.Reason, "delete all local rows that match no record")
+		}
+		if !warned {
+			t.Error("a plan does not tell of the reset")
+		}
 		res := w.run(syncer.Request{Confirm: agree})
 		w.line(res, "all 1 new 0 updated 1 failed 0")
 		w.table("A Anna 1.00")
