@@ -437,7 +437,7 @@ func (u *upload) findRemote(ctx context.Context, local []kedge.Key) ([]kedge.Rec
 	}
 	var found []kedge.Record
 	var byKey []kedge.Key
-	sets := append([][]mapping.Pair{u.plan.Key}, u.plan.AlternateKeys...)
+	sets := u.pairSets()
 	wanted := make([][]kedge.Key, len(sets))
 	for _, row := range rows {
 		var out kedge.Record
@@ -486,6 +486,11 @@ func (u *upload) localOutside(ctx context.Context, keys []kedge.Key) ([]*kedge.R
 		}
 	}
 	return rows, err
+}
+
+// pairSets are the sets of fields by which records are matched.
+func (u *upload) pairSets() [][]mapping.Pair {
+	return append([][]mapping.Pair{u.plan.Key}, u.plan.AlternateKeys...)
 }
 
 // externalPairs is the key that a record to be sent has by pairs, "" if a value

@@ -363,7 +363,8 @@ func (u *upload) quarantineLocal(ctx context.Context, tx *store.Tx, key kedge.Ke
 	return u.event(ctx, tx, "warn", f.code, f.stage+": "+f.err.Error(), row.ID)
 }
 
-// releaseLocal closes the quarantine rows of records that were sent.
+// releaseLocal closes the quarantine rows and the dead transactions of records
+// that were sent.
 func (u *upload) releaseLocal(ctx context.Context, tx *store.Tx, keys []kedge.Key) error {
 	if len(keys) == 0 {
 		return nil
@@ -371,5 +372,11 @@ func (u *upload) releaseLocal(ctx context.Context, tx *store.Tx, keys []kedge.Ke
 	_, err := tx.NewUpdate().Model((*QuarantineRow)(nil)).Set("state = 'done', payload = '{}'").
 		Where("ent = ? AND direction = ? AND state = 'open'", u.row.ID, Upload).
 		Where("key IN "+u.run.s.unpack(), jsonTexts(keys)).Exec(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = tx.NewUpdate().Model((*Transaction)(nil)).Set("state = ?", TxArchived).
+		Where("integration = ? AND entity = ? AND state = ?", u.run.name, u.plan.Name, TxDead).
+		Where("local_key IN "+u.run.s.unpack(), jsonTexts(keys)).Exec(ctx)
 	return err
 }
