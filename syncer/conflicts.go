@@ -78,10 +78,19 @@ func openConflicts(ctx context.Context, db bun.IDB, ent int64) (map[kedge.Key]bo
 	return frozen, err
 }
 
-// saveConflicts stores conflicts. One that is open already is superseded.
+// saveConflicts stores conflicts. One that is open already is superseded, unless
+// it is the same.
 func (e *entity) saveConflicts(ctx context.Context, db bun.IDB, rows []*conflictRow) error {
 	for _, c := range rows {
-		_, err := db.NewUpdate().Model((*conflictRow)(nil)).Set("state = ?", conflictSuperseded).
+		known, err := e.isReported(ctx, db, c)
+		if err != nil {
+			return err
+		}
+		if known {
+			e.park(c.ExtKey)
+			continue
+		}
+		_, err = db.NewUpdate().Model((*conflictRow)(nil)).Set("state = ?", conflictSuperseded).
 			Where("ent = ? AND ext_key = ? AND state = ?", c.Ent, c.ExtKey, conflictOpen).Exec(ctx)
 		if err != nil {
 			return err
@@ -92,15 +101,29 @@ func (e *entity) saveConflicts(ctx context.Context, db bun.IDB, rows []*conflict
 		if err := e.event(ctx, db, "warn", "conflict", "both sides changed the record; a person decides", c.ID); err != nil {
 			return err
 		}
-		e.frozen[c.ExtKey] = true
-		if e.silent {
-			if e.parked == nil {
-				e.parked = map[kedge.Key]bool{}
-			}
-			e.parked[c.ExtKey] = true
-		}
+		e.park(c.ExtKey)
 	}
 	return nil
+}
+
+// isReported tells whether a conflict is open already.
+func (e *entity) isReported(ctx context.Context, db bun.IDB, c *conflictRow) (bool, error) {
+	if !e.frozen[c.ExtKey] {
+		return false, nil
+	}
+	return db.NewSelect().Model((*conflictRow)(nil)).Where("ent = ? AND ext_key = ? AND state = ?", c.Ent, c.ExtKey, conflictOpen).
+		Where("base = ? AND local = ? AND remote = ?", c.Base, c.Local, c.Remote).Exists(ctx)
+}
+
+// park freezes a record.
+func (e *entity) park(k kedge.Key) {
+	e.frozen[k] = true
+	if e.silent {
+		if e.parked == nil {
+			e.parked = map[kedge.Key]bool{}
+		}
+		e.parked[k] = true
+	}
 }
 
 // closeConflicts ends the open conflicts of records that no longer have one.
@@ -108,7 +131,14 @@ func (e *entity) closeConflicts(ctx context.Context, db bun.IDB, keys []kedge.Ke
 	if len(keys) == 0 {
 		return nil
 	}
-	_, err := db.NewUpdate().Model((*conflictRow)(nil)).Set("state = ?, resolution = ?", conflictResolved, resolution).
+	// What waited for a person is sent only if it is asked for anew.
+	_, err := db.NewUpdate().Model((*Transaction)(nil)).Set("state = ?, done_at = ?", TxArchived, e.run.s.now().UTC()).
+		Where("integration = ? AND entity = ? AND state = ?", e.run.name, e.plan.Name, TxConflict).
+		Where("local_key IN (SELECT c.local_key FROM integration_conflict AS c WHERE c.ent = ? AND c.state = ? AND c.ext_key IN "+e.run.s.unpack()+")", e.row.ID, conflictOpen, jsonTexts(keys)).Exec(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = db.NewUpdate().Model((*conflictRow)(nil)).Set("state = ?, resolution = ?", conflictResolved, resolution).
 		Where("ent = ? AND state = ?", e.row.ID, conflictOpen).Where("ext_key IN "+e.run.s.unpack(), jsonTexts(keys)).Exec(ctx)
 	for _, k := range keys {
 		delete(e.frozen, k)

@@ -87,6 +87,8 @@ func (e *entity) download(ctx context.Context) error {
 	if err := e.prepare(ctx); err != nil {
 		return err
 	}
+	// What an upload learns after a read is not what the read saw.
+	defer func() { e.log.generation = 0 }()
 	if e.mode != "incremental" {
 		if err := e.readAll(ctx); err != nil {
 			return err

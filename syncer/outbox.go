@@ -93,7 +93,7 @@ func (e *entity) enqueue(ctx context.Context, db bun.IDB, entries []outboxEntry)
 		keys[i] = entry.local
 	}
 	var rows []*Transaction
-	err := db.NewSelect().Model(&rows).Where("integration = ? AND entity = ? AND state IN (?, ?)", e.run.name, e.plan.Name, TxPending, TxFailed).
+	err := db.NewSelect().Model(&rows).Where("integration = ? AND entity = ? AND state IN (?, ?, ?)", e.run.name, e.plan.Name, TxPending, TxFailed, TxConflict).
 		Where("local_key IN "+e.run.s.unpack(), jsonTexts(keys)).Scan(ctx)
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (e *entity) enqueue(ctx context.Context, db bun.IDB, entries []outboxEntry)
 			added = append(added, t)
 			continue
 		}
-		// The record changed, so that one that failed may do now.
+		// The record changed, so that one that failed or waits for a person may do now.
 		t.State = TxPending
 		if t.Action = coalesce(t.Action, entry.action); t.Action == "" {
 			now := e.run.s.now().UTC()

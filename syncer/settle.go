@@ -357,7 +357,8 @@ func (u *upload) absorb(ctx context.Context, records []kedge.Record) error {
 
 // lookFirst looks at the other side where sending blindly could double or
 // overwrite something: before records are created, before updates without a
-// base, and where the other side cannot check versions.
+// base, where the other side cannot check versions, and where an edit may have
+// ended a conflict.
 func (u *upload) lookFirst(ctx context.Context, ops []*Transaction) error {
 	keys := make([]kedge.Key, len(ops))
 	for i, op := range ops {
@@ -385,7 +386,7 @@ func (u *upload) lookFirst(ctx context.Context, ops []*Transaction) error {
 	}
 	var ask []kedge.Key
 	for _, k := range known {
-		if b := bases[k]; !external[k] || b == nil || b.ExtVersion == "" {
+		if b := bases[k]; !external[k] || b == nil || b.ExtVersion == "" || u.frozen[k] {
 			ask = append(ask, k)
 		}
 	}

@@ -241,6 +241,9 @@ func (h *history) took(name, balance string) {
 
 func (h *history) deleted() { h.touched, h.structural, h.live = true, true, false }
 
+// unsure says that a person decided what becomes of the record.
+func (h *history) unsure() { h.touched, h.structural = true, true }
+
 func (m *twoWay) history(side who, tag string) *history {
 	if m.edits[tag] == nil {
 		now, live := m.agreed[tag]
@@ -346,7 +349,7 @@ func (m *twoWay) quiet() {
 	for range 3 {
 		m.quietRun()
 	}
-	m.resolveByHand()
+	m.resolve()
 	m.equal()
 	writes := m.peer.writes
 	before := m.state()
@@ -395,48 +398,72 @@ func (m *twoWay) editRefused() {
 	}
 }
 
-// resolveByHand ends the open conflicts: the record there is made as it is
-// here, or deleted.
-func (m *twoWay) resolveByHand() {
-	var keys []string
-	m.check(m.opts.Store.DB().NewSelect().TableExpr("integration_conflict").ColumnExpr("ext_key").Where("state = 'open'").OrderExpr("ext_key").Scan(m.t.Context(), &keys))
-	if len(keys) == 0 {
-		return
-	}
-	if m.policy != "manual" && m.gone != "manual" {
-		m.fail("a conflict though the policy decides")
-	}
-	if len(slices.Compact(slices.Clone(keys))) != len(keys) {
-		m.fail("two open conflicts of one record: %q", keys)
-	}
-	local, remote := m.cards(here), m.cards(there)
-	for _, tag := range slices.Sorted(maps.Keys(mergeKeys(local, remote))) {
-		l, isHere := local[tag]
-		_, isThere := remote[tag]
-		h := m.history(there, tag)
-		switch {
-		case isHere && isThere && local[tag] != remote[tag]:
-			h.took(l.name, l.balance)
-			m.edit(there, tag, "name", l.name)
-			m.edit(there, tag, "balance", l.balance)
-		case isHere && !isThere:
-			m.remove(here, tag)
-			m.history(here, tag).deleted()
-		case isThere && !isHere:
-			m.remove(there, tag)
-			h.deleted()
+// resolve ends the open conflicts as a person would.
+func (m *twoWay) resolve() {
+	ctx := m.t.Context()
+	for range 3 { // the next sync may find that there is another one
+		open, err := m.syncer.Conflicts(ctx, syncer.ConflictQuery{})
+		m.check(err)
+		if len(open) == 0 {
+			return
+		}
+		all, err := m.syncer.Conflicts(ctx, syncer.ConflictQuery{All: true})
+		m.check(err)
+		m.onceEach(all)
+		for _, c := range open {
+			take := rapid.SampledFrom([]syncer.Take{syncer.TakeLocal, syncer.TakeRemote}).Draw(m.rt, "take")
+			m.note("resolve %s: %s", c.ExternalKey, take)
+			_, err := m.syncer.ResolveConflict(ctx, c.ID, syncer.Resolution{Take: take, By: "test"})
+			m.check(err)
+			for _, tag := range m.tagsOf(c) {
+				m.history(here, tag).unsure()
+				m.history(there, tag).unsure()
+			}
+		}
+		for range 3 {
+			m.quietRun()
 		}
 	}
-	m.note("resolved by hand: %q", keys)
-	for range 3 {
-		m.quietRun()
+	m.fail("conflicts do not end")
+}
+
+// onceEach checks that no conflict is reported twice.
+func (m *twoWay) onceEach(all []*syncer.Conflict) {
+	seen := map[string]bool{}
+	for _, c := range all {
+		if len(c.Fields) > 0 && m.policy != "manual" || len(c.Fields) == 0 && m.gone != "manual" {
+			m.fail("a conflict though the policy decides: %+v", c)
+		}
+		sides, err := c.Sides()
+		m.check(err)
+		text := fmt.Sprint(c.ExternalKey, " ", c.Reason)
+		for _, f := range sides {
+			for _, v := range []*string{f.Base, f.Local, f.Remote} {
+				if v != nil {
+					text += " " + *v
+				}
+			}
+			text += ";"
+		}
+		if seen[text] {
+			m.fail("a conflict is reported twice: %s", text)
+		}
+		seen[text] = true
 	}
 }
 
-func mergeKeys(a, b map[string]card) map[string]card {
-	all := maps.Clone(a)
-	maps.Copy(all, b)
-	return all
+// tagsOf returns the tags that the sides of a conflict have.
+func (m *twoWay) tagsOf(c *syncer.Conflict) (tags []string) {
+	sides, err := c.Sides()
+	m.check(err)
+	for _, f := range sides {
+		for _, v := range []*string{f.Base, f.Local, f.Remote} {
+			if f.Field == "tag" && v != nil {
+				tags = append(tags, *v)
+			}
+		}
+	}
+	return tags
 }
 
 func (m *twoWay) equal() {
