@@ -18,13 +18,13 @@ func TestKillReset(t *testing.T) {
 			eachTwoWay(t, func(t *testing.T, c *twoWaySite) {
 				c.settled()
 				for nth := 1; ; nth += 5 {
-					made := c.made
-					c.churn(nth)
+					made := c.sides.made
+					c.sides.churn(nth)
 					if !c.diesInReset(point, nth) {
 						if nth == 1 {
 							t.Fatalf("no run passed %s", point)
 						}
-						c.want, c.made = c.farSide(), made
+						c.sides.want, c.sides.made = c.sides.farSide(), made
 						c.settled()
 						return
 					}

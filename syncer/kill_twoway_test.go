@@ -47,11 +47,11 @@ func TestKillFirstUpload(t *testing.T) {
 	for _, point := range []string{"p2", "p5", "p6", "p7", "p8", "p9", "p10"} {
 		t.Run(point, func(t *testing.T) {
 			eachTwoWay(t, func(t *testing.T, c *twoWaySite) {
-				c.local("INSERT INTO item (id, name, note, boss) VALUES ('i03', 'first', '-', 'i08'), ('mine', 'first', '-', 'i03')",
+				c.sides.local("INSERT INTO item (id, name, note, boss) VALUES ('i03', 'first', '-', 'i08'), ('mine', 'first', '-', 'i03')",
 					"INSERT INTO task (id, code, title, item) VALUES ('own3', 't03', 'first', 'i03'), ('mine', 'mine', 'first', 'mine')")
-				c.expect("items", "mine", "name", "first", "note", "-", "boss", "i03")
-				c.expect("tasks", "mine", "title", "first", "item", "mine")
-				c.made++
+				c.sides.expect("items", "mine", "name", "first", "note", "-", "boss", "i03")
+				c.sides.expect("tasks", "mine", "title", "first", "item", "mine")
+				c.sides.made++
 				deaths := 0
 				for nth := 1; ; nth++ {
 					p := c.crashPlan
@@ -80,19 +80,19 @@ func TestPausedSender(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			eachTwoWay(t, func(t *testing.T, c *twoWaySite) {
 				c.settled()
-				c.churn(1)
+				c.sides.churn(1)
 				goOn := c.pause(point)
 				c.takeOver()
 				s, err := store.Open(t.Context(), c.DSN, nil)
 				c.check(err)
-				before, sent := c.state(s), len(c.far.Writes())
+				before, sent := c.state(s), len(c.sides.far.Writes())
 				if err := goOn(); err == nil {
 					t.Error("the paused run ended well")
 				}
 				if diff := cmp.Diff(before, c.state(s)); diff != "" {
 					t.Errorf("the paused run wrote something (-before +after):\n%s", diff)
 				}
-				if late := c.far.Writes()[sent:]; slices.ContainsFunc(late, func(w odatatest.Write) bool { return w.Applied }) {
+				if late := c.sides.far.Writes()[sent:]; slices.ContainsFunc(late, func(w odatatest.Write) bool { return w.Applied }) {
 					t.Errorf("the paused run changed the other side: %+v", late)
 				}
 				c.check(s.Close())
@@ -127,7 +127,7 @@ func (c *twoWaySite) pause(point string) (goOn func() error) {
 func (c *twoWaySite) state(s *store.Store) []string {
 	c.t.Helper()
 	var out []string
-	for k, v := range c.nearSide(s) {
+	for k, v := range c.sides.nearSide() {
 		out = append(out, k+" "+v)
 	}
 	slices.Sort(out)

@@ -81,7 +81,13 @@ func newODataWorld(t testing.TB, s *store.Store, o odatatest.Options, options ma
 
 func openODataWorld(t testing.TB, s *store.Store, o odatatest.Options, options map[string]any, page, commit int) *odataWorld {
 	t.Helper()
-	w := &odataWorld{service: odatatest.New(o), page: page, clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	return odataWorldOf(t, s, odatatest.New(o), options, page, commit, odataMapping, items)
+}
+
+// odataWorldOf is a world whose other side is a service that is there already.
+func odataWorldOf(t testing.TB, s *store.Store, service *odatatest.Service, options map[string]any, page, commit int, yaml string, entities ...kedge.Entity) *odataWorld {
+	t.Helper()
+	w := &odataWorld{service: service, page: page, clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	w.options = map[string]any{"url": w.service.Start(t), "pageSize": page}
 	maps.Copy(w.options, options)
 	w.world = &world{t: t, store: s, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
@@ -96,14 +102,18 @@ func openODataWorld(t testing.TB, s *store.Store, o odatatest.Options, options m
 		OwnDatabase: func(name string) bool { return name == "local" },
 		Limits:      syncer.Limits{CommitRows: commit},
 		Now:         func() time.Time { return w.now },
+		Sleep: func(ctx context.Context, d time.Duration) error {
+			w.now = w.now.Add(d)
+			return ctx.Err()
+		},
 		Hook: func(point string) {
 			if w.hook != nil {
 				w.hook(point)
 			}
 		},
 	})
-	w.tablesOf(odataMapping, &kedge.Schema{Entities: []kedge.Entity{items}})
-	w.save(odataMapping)
+	w.tablesOf(yaml, &kedge.Schema{Entities: entities})
+	w.save(yaml)
 	return w
 }
 

@@ -194,6 +194,8 @@ func (u *upload) build(o *outgoing) {
 		o.end, o.as = TxArchived, Unchanged // it was deleted here meanwhile, which is read as such
 	case !u.passesUpload(o.local):
 		o.end, o.as = TxArchived, Filtered
+	case !known && u.doubtful[quarantineKey(o.op.LocalKey)]:
+		o.end, o.as = TxArchived, Unknown
 	case !known:
 		o.create = true
 		u.buildChange(o, kedge.Insert, nil)

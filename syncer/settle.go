@@ -166,7 +166,9 @@ func (u *upload) settleOne(ctx context.Context, tx *store.Tx, o *outgoing, sendE
 		}
 		o.as = o.applied()
 	case o.result.State == connectors.Unset && kedge.KindOf(sendErr) == kedge.OutcomeUnknown,
-		o.result.State == connectors.Rejected && kind == kedge.OutcomeUnknown:
+		o.result.State == connectors.Rejected && kind == kedge.OutcomeUnknown,
+		// Only the same request again is harmless, whatever becomes of the record here.
+		o.result.State == connectors.Rejected && kind == kedge.Transient && o.change.Op == kedge.Insert && u.plan.External.Idempotent && t.Attempts < maxAttempts:
 		t.State, t.NextAt, t.ErrorKind = TxUnknown, now.Add(u.run.s.lostReplyWait()), kedge.OutcomeUnknown.String()
 		o.as = Unknown
 	case o.result.State == connectors.Unset: // it was not sent
@@ -182,7 +184,8 @@ func (u *upload) settleOne(ctx context.Context, tx *store.Tx, o *outgoing, sendE
 		t.State, t.DoneAt, o.as = TxDead, &now, Refused
 		f := failWrite(o.result.Err)
 		if errors.Is(o.result.Err, errNoLookup) {
-			f.code, o.as = "write_outcome_unknown", Unknown
+			f.code, o.as = codeUnknownOutcome, Unknown
+			u.doubtful[quarantineKey(t.LocalKey)] = true
 		}
 		if err := u.quarantineLocal(ctx, tx, t.LocalKey, o.local, f); err != nil {
 			return false, err
@@ -539,5 +542,3 @@ func (u *upload) lookAgain(ctx context.Context, batch []*outgoing) error {
 	}
 	return u.absorb(ctx, append(records, matched...))
 }
-
-var errNoLookup = errors.New("the answer to a change was lost, and the record has no key by which it could be looked up")

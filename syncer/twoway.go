@@ -44,8 +44,13 @@ func (e *entity) decideBoth(ctx context.Context, tx connectors.Tx, todo []*item)
 	if err != nil {
 		return err
 	}
+	sent, err := e.unanswered(ctx, e.run.db(tx), local)
+	if err != nil {
+		return err
+	}
 	for _, it := range items {
-		if err := e.decideOne(it, bases[it.agreedKey()], rows[it.dst.Key]); err != nil {
+		base := e.agreed(bases[it.agreedKey()], sent[it.dst.Key], it)
+		if err := e.decideOne(it, base, rows[it.dst.Key]); err != nil {
 			return err
 		}
 	}

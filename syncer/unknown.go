@@ -158,14 +158,13 @@ func (u *upload) recallUnresolved(o *outgoing) error {
 // was not applied is sent again, as a result Unset says.
 func (u *upload) conclude(ctx context.Context, o *outgoing, there *kedge.Record, lookup bool) error {
 	create := o.change.Op == kedge.Insert
-	switch {
-	case create && u.plan.External.Idempotent:
-		results, err := u.run.ext.Write(ctx, []kedge.Change{o.change})
-		if o.result = results[0]; err != nil && o.result.State == connectors.Unset {
+	repeats := create && u.plan.External.Idempotent
+	if repeats {
+		if done, err := u.repeat(ctx, o); done || err != nil {
 			return err
 		}
-		return nil
-	case create && o.change.Key == "":
+	}
+	if create && o.change.Key == "" {
 		found, known, err := u.findSent(ctx, o)
 		if err != nil {
 			return err
@@ -173,16 +172,37 @@ func (u *upload) conclude(ctx context.Context, o *outgoing, there *kedge.Record,
 		there, lookup = found, known
 	}
 	switch {
-	case !lookup:
-		o.result = connectors.Result{State: connectors.Rejected, Err: &kedge.Error{Op: "syncer", Kind: kedge.Invalid, Entity: u.plan.Name, Err: errNoLookup}}
-	case o.change.Op == kedge.Delete && there == nil:
-		o.result.State = connectors.Removed
 	case create && there != nil:
 		o.result = connectors.Result{State: connectors.Inserted, Key: there.Key, Version: there.Version}
+	case repeats && o.op.Attempts < maxAttempts:
+		o.result = rejected(kedge.OutcomeUnknown, u.plan.Name, errStillUnknown)
+	case !lookup:
+		o.result = rejected(kedge.Invalid, u.plan.Name, errNoLookup)
+	case o.change.Op == kedge.Delete && there == nil:
+		o.result.State = connectors.Removed
 	case o.change.Op == kedge.Update && there != nil && sameValues(&o.remote, there):
 		o.result = connectors.Result{State: connectors.Updated, Key: there.Key, Version: there.Version}
 	}
 	return nil
+}
+
+func rejected(kind kedge.Kind, entity string, err error) connectors.Result {
+	return connectors.Result{State: connectors.Rejected, Err: &kedge.Error{Op: "syncer", Kind: kind, Entity: entity, Err: err}}
+}
+
+// repeat sends the same request again, to a service that does it once. It
+// reports false if the service does not know any more whether it has.
+func (u *upload) repeat(ctx context.Context, o *outgoing) (done bool, err error) {
+	o.op.Attempts++
+	results, err := u.run.ext.Write(ctx, []kedge.Change{o.change})
+	if results[0].State != connectors.Unset {
+		o.result = results[0]
+		return true, nil
+	}
+	if kedge.KindOf(err) == kedge.OutcomeUnknown {
+		err = nil
+	}
+	return false, err
 }
 
 // sameValues tells whether a record has all values that were sent.

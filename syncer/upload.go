@@ -29,6 +29,7 @@ type upload struct {
 	outcomes map[kedge.Key]Outcome  // by local key; unchanged records are not in it
 	tries    map[string]int         // by transaction, in this run
 	missing  map[kedge.Key]*failure // records that wait for one they refer to
+	doubtful map[string]bool        // local keys of records that may be there already
 	opened   bool
 	err      error
 }
@@ -90,6 +91,9 @@ func (u *upload) open(ctx context.Context) error {
 		return nil
 	}
 	u.opened = true
+	if err := u.loadDoubtful(ctx); err != nil {
+		return err
+	}
 	return u.prepareAside(ctx)
 }
 
