@@ -14,7 +14,10 @@
 //	sweep.go       what a full read did not bring any more
 //	deletes.go     marks, and the breaker before they are applied
 //	quarantine.go  records that could not be stored, and their retries
-//	plan.go        the same work without its effects
+//	preview.go     the same work without its effects
+//	merge.go       what becomes of a record that both sides may have changed
+//	upload.go      local changes: read, noted in the outbox, sent, settled
+//	resolve.go     a person's decision about a conflict
 //
 // Tables are named integration_*; see migrations.
 package syncer

@@ -53,15 +53,23 @@ func (e *entity) sendsEdits() {
 const twoWaySalt = 0x9e3779b97f4a7c15
 
 // listen asks for the changes of the local table. In a database that is not
-// kedge's own that is a person's decision ("kedge connections capture").
+// kedge's own a person decides first ("kedge connections capture"); until then
+// all of its rows are compared.
 func (r *run) listen(ctx context.Context, e *entity) error {
 	capturer, ok := r.loc.Driver().(connectors.Capturer)
-	if !ok || !r.own || r.planning() || r.op() != Sync {
+	if !ok || r.planning() || r.op() != Sync {
 		return nil
 	}
-	fields := slices.Clone(e.plan.LocalRead.Names())
+	listeners := map[string][]string{r.name: slices.Clone(e.plan.LocalRead.Names())}
+	if !r.own {
+		err := capturer.SetListeners(ctx, nil, e.plan.Local.Name, listeners)
+		if kedge.KindOf(err) == kedge.Unsupported {
+			return nil
+		}
+		return err
+	}
 	return r.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		return capturer.SetListeners(ctx, tx, e.plan.Local.Name, map[string][]string{r.name: fields})
+		return capturer.SetListeners(ctx, tx, e.plan.Local.Name, listeners)
 	})
 }
 
