@@ -221,6 +221,8 @@ func TestResetDropsWhatWaits(t *testing.T) {
 	each(t, yaml, func(t *testing.T, w *world) {
 		w.put("A Anna 1.00", "B Bert 2.00")
 		w.run(syncer.Request{})
+		w.exec("UPDATE customer SET name = 'Sent' WHERE erp_no = 'B'")
+		w.run(syncer.Request{})
 		w.exec("UPDATE customer SET name = 'Here' WHERE erp_no = 'A'")
 		w.put("A There 1.00")
 		w.run(syncer.Request{})
@@ -228,6 +230,9 @@ func TestResetDropsWhatWaits(t *testing.T) {
 			t.Fatalf("conflicts: %v", got)
 		}
 		w.exec("UPDATE integration_transaction SET state = 'failed' WHERE action = 'update'")
+		if !slices.Contains(w.rows("integration_transaction", "state"), "failed") {
+			t.Fatal("nothing waits to be sent")
+		}
 		w.exec("UPDATE customer SET name = 'Edited' WHERE erp_no = 'B'")
 		w.reset("all 2 new 0 updated 2 failed 0")
 		if got := w.rows("integration_conflict", "state"); !slices.Equal(got, []string{"superseded"}) {
@@ -239,10 +244,10 @@ func TestResetDropsWhatWaits(t *testing.T) {
 			}
 		}
 		w.both(w.quiet(), none)
-		w.equalSides("A There 1.00", "B Bert 2.00")
+		w.equalSides("A There 1.00", "B Sent 2.00")
 		w.exec("UPDATE customer SET name = 'Anne' WHERE erp_no = 'A'")
 		w.run(syncer.Request{})
-		w.equalSides("A Anne 1.00", "B Bert 2.00")
+		w.equalSides("A Anne 1.00", "B Sent 2.00")
 	})
 }
 
