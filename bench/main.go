@@ -80,6 +80,7 @@ type bench struct {
 	service *service
 	cluster string // DSN of the PostgreSQL server, once it runs
 	loads   map[engine]*loads
+	kept    map[form]map[engine]*sink // full syncs in the other forms
 	edited  struct{ some, percent bool }
 	sinks   int
 }
@@ -104,6 +105,13 @@ var groups = []group{
 	{"full-sqlite", func(b *bench) ([]row, error) { return b.full(sqlite) }},
 	{"full-postgres", func(b *bench) ([]row, error) { return b.full(postgres) }},
 	{"memory", (*bench).memory},
+	{"links-sqlite", func(b *bench) ([]row, error) { return b.fullAs(withLinks, sqlite) }},
+	{"links-postgres", func(b *bench) ([]row, error) { return b.fullAs(withLinks, postgres) }},
+	{"both-sqlite", func(b *bench) ([]row, error) { return b.fullAs(bothWays, sqlite) }},
+	{"both-postgres", func(b *bench) ([]row, error) { return b.fullAs(bothWays, postgres) }},
+	{"state-sqlite", func(b *bench) ([]row, error) { return b.state(sqlite) }},
+	{"state-postgres", func(b *bench) ([]row, error) { return b.state(postgres) }},
+	{"push", (*bench).push},
 	{"odatatest", (*bench).serviceSpeed},
 	{"incremental-sqlite", func(b *bench) ([]row, error) { return b.incremental(sqlite) }},
 	{"incremental-postgres", func(b *bench) ([]row, error) { return b.incremental(postgres) }},
@@ -157,7 +165,8 @@ func (b *bench) build() (err error) {
 		return err
 	}
 	b.loads = map[engine]*loads{}
-	for name, pkg := range map[string]string{"kedge": "./cmd/kedge", "floor-sqlite": "./bench/floor/sqlite", "floor-postgres": "./bench/floor/postgres", "floor-hash": "./bench/floor/hash"} {
+	b.kept = map[form]map[engine]*sink{withLinks: {}, bothWays: {}}
+	for name, pkg := range map[string]string{"kedge": "./cmd/kedge", "floor-sqlite": "./bench/floor/sqlite", "floor-postgres": "./bench/floor/postgres", "floor-hash": "./bench/floor/hash", "floor-push": "./bench/floor/push"} {
 		cmd := exec.CommandContext(b.ctx, "go", "build", "-o", b.path(name), pkg)
 		cmd.Dir, cmd.Stderr = b.root, os.Stderr
 		if err := cmd.Run(); err != nil {

@@ -160,3 +160,13 @@ func (s *sink) query(ctx context.Context, query string, into ...any) error {
 	defer db.Close()
 	return db.QueryRowContext(ctx, query).Scan(into...)
 }
+
+// remembered returns the bytes on disk of kedge's own tables and their indexes.
+func (s *sink) remembered(ctx context.Context) (bytes int64, err error) {
+	query := `SELECT sum(pgsize) FROM dbstat WHERE name IN (SELECT name FROM sqlite_master WHERE tbl_name <> 'customer')`
+	if s.engine == postgres {
+		query = `SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'customer'`
+	}
+	err = s.query(ctx, query, &bytes)
+	return bytes, err
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/kedge-sync/kedge/bench/floor/feed"
 )
@@ -13,15 +14,27 @@ store: {dsn: "${BENCH_DSN}"}
 connections:
   shop: {kind: odata, url: "${BENCH_URL}", pageSize: %d}
 integrations:
-  - {name: bench, external: shop, mapping: mapping.yaml}
+  - {name: bench, external: shop, mapping: %s.yaml}
 sync: {commitRows: %d}
 `
 
-const mappingText = `kedge: mapping/v1
+// A form is a way in which kedge can keep the same records.
+type form string
+
+const (
+	shared    form = "shared" // the external key is the local primary key
+	withLinks form = "links"  // the local primary key is another one
+	bothWays  form = "both"   // edits of both sides are sent to the other
+)
+
+// mappingText returns the mapping of a form.
+func mappingText(f form) string {
+	text := `kedge: mapping/v1
 entities:
   - external: customers
     local: customer
-    key: [{external: No, local: "no", primary: true}]
+    direction: DIRECTION
+    key: [{external: No, local: "no", primary: PRIMARY}]
     fields:
       - {external: Name, local: name}
       - {external: Street, local: street}
@@ -32,20 +45,36 @@ entities:
       - {external: Phone, local: phone}
       - {external: Balance, local: balance}
       - {external: Blocked, local: blocked}
-      - {external: RowVersion, local: row_version}
-      - {external: ModifiedAt, local: modified_at}
+      - {external: RowVersion, local: row_version, direction: download}
+      - {external: ModifiedAt, local: modified_at, direction: download}
 `
-
-func (b *bench) writeConfig() error {
-	if err := os.WriteFile(b.path("kedge.yaml"), fmt.Appendf(nil, configText, feed.PageSize, feed.CommitRows), 0o600); err != nil {
-		return err
+	direction := "download"
+	if f == bothWays {
+		direction = "bidirectional"
 	}
-	return os.WriteFile(b.path("mapping.yaml"), []byte(mappingText), 0o600)
+	return strings.NewReplacer("DIRECTION", direction, "PRIMARY", fmt.Sprint(f != withLinks)).Replace(text)
 }
 
-// kedge runs a command of kedge on a sink.
+// writeConfig writes a config for each form.
+func (b *bench) writeConfig() error {
+	for _, f := range []form{shared, withLinks, bothWays} {
+		if err := os.WriteFile(b.path("kedge-"+string(f)+".yaml"), fmt.Appendf(nil, configText, feed.PageSize, f, feed.CommitRows), 0o600); err != nil {
+			return err
+		}
+		if err := os.WriteFile(b.path(string(f)+".yaml"), []byte(mappingText(f)), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kedge runs a command of kedge on a sink that has shared keys.
 func (b *bench) kedge(on *sink, from *service, args ...string) (usage, error) {
-	_, u, err := b.run([]string{"BENCH_DSN=" + on.kedgeDSN(), "BENCH_URL=" + from.URL}, b.path("kedge"), args...)
+	return b.kedgeAs(shared, on, from, args...)
+}
+
+func (b *bench) kedgeAs(f form, on *sink, from *service, args ...string) (usage, error) {
+	_, u, err := b.run([]string{"BENCH_DSN=" + on.kedgeDSN(), "BENCH_URL=" + from.URL, "KEDGE_CONFIG=" + b.path("kedge-"+string(f)+".yaml")}, b.path("kedge"), args...)
 	return u, err
 }
 
