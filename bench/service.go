@@ -40,7 +40,7 @@ func serve(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	s := odatatest.New(odatatest.Options{Sets: []odatatest.Set{customers(*rows)}, Version: odatatest.V40, Bench: true})
+	s := odatatest.New(odatatest.Options{Sets: []odatatest.Set{customers(*rows)}, Version: odatatest.V40, Bench: true, NeedIfMatch: true})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
