@@ -42,8 +42,11 @@ func (s *Syncer) linksBy(ctx context.Context, db bun.IDB, ent int64, column stri
 		return found, nil
 	}
 	var rows []*link
-	err := db.NewSelect().Model(&rows).Where("ent = ?", ent).
-		Where("? IN "+s.unpack(), bun.Ident(column), jsonTexts(keys)).Scan(ctx)
+	q := db.NewSelect().Model(&rows).Where("ent = ?", ent).Where("? IN "+s.unpack(), bun.Ident(column), jsonTexts(keys))
+	if column == "local_key" && !s.postgres() { // SQLite would read all links of the entity by their primary key
+		q = q.ModelTableExpr("integration_link AS link INDEXED BY integration_link_local")
+	}
+	err := q.Scan(ctx)
 	for _, l := range rows {
 		if column == "ext_key" {
 			found[l.ExtKey] = l

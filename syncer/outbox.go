@@ -1,9 +1,11 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/kedge-sync/kedge"
@@ -179,21 +181,33 @@ func (r *run) newTransaction(entity string, entry outboxEntry, seq int64) *Trans
 
 // dueTransactions returns up to n transactions that are to be sent and come
 // after one. A record whose last change has an unknown outcome waits for that.
+// Each state is asked for alone: so its index has them in order, and what was
+// sent long ago, or waits behind these, is not looked at.
 func (e *entity) dueTransactions(ctx context.Context, db bun.IDB, deletes bool, after *Transaction, n int) ([]*Transaction, error) {
-	var rows []*Transaction
-	q := db.NewSelect().Model(&rows).Where("integration = ? AND entity = ?", e.run.name, e.plan.Name).
-		Where("state = ? OR state = ? AND next_at <= ?", TxPending, TxFailed, e.run.s.now()).
-		Where("NOT EXISTS (SELECT 1 FROM integration_transaction AS u WHERE u.integration = ?TableAlias.integration AND u.entity = ?TableAlias.entity AND u.local_key = ?TableAlias.local_key AND u.state = ?)", TxUnknown).
-		Order("seq", "id").Limit(int64(n))
-	if deletes {
-		q = q.Where("action = ?", actionDelete)
-	} else {
-		q = q.Where("action <> ?", actionDelete)
+	var due []*Transaction
+	for _, state := range []TransactionState{TxPending, TxFailed} {
+		var rows []*Transaction
+		q := db.NewSelect().Model(&rows).Where("integration = ? AND entity = ? AND state = ?", e.run.name, e.plan.Name, state).
+			Where("NOT EXISTS (SELECT 1 FROM integration_transaction AS u WHERE u.integration = ?TableAlias.integration AND u.entity = ?TableAlias.entity AND u.local_key = ?TableAlias.local_key AND u.state = ?)", TxUnknown).
+			Order("seq", "id").Limit(int64(n))
+		if state == TxFailed {
+			q = q.Where("next_at <= ?", e.run.s.now())
+		}
+		if deletes {
+			q = q.Where("action = ?", actionDelete)
+		} else {
+			q = q.Where("action <> ?", actionDelete)
+		}
+		if after != nil {
+			q = q.Where("seq >= ? AND (seq, id) > (?, ?)", after.Seq, after.Seq, after.ID)
+		}
+		if err := q.Scan(ctx); err != nil {
+			return nil, err
+		}
+		due = append(due, rows...)
 	}
-	if after != nil {
-		q = q.Where("(seq, id) > (?, ?)", after.Seq, after.ID)
-	}
-	return rows, q.Scan(ctx)
+	slices.SortFunc(due, func(a, b *Transaction) int { return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.ID, b.ID)) })
+	return due[:min(n, len(due))], nil
 }
 
 // retryDelay is how long a failed upload waits: a minute, doubled with each
