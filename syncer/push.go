@@ -312,7 +312,7 @@ func (u *upload) saveIntents(ctx context.Context, tx *store.Tx, batch []*outgoin
 			if o.end != TxConflict {
 				o.op.DoneAt = &now
 			}
-			if o.fail == nil {
+			if o.fail == nil && o.as != Unknown {
 				ended = append(ended, o.op.LocalKey) // nothing of it has to be sent any more
 			}
 			if o.unlinks {
