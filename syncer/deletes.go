@@ -132,7 +132,6 @@ func (e *entity) deleteChanges(links []*link) []kedge.Change {
 // deletions leaves of them, and forgets the rows' hashes, so that a record
 // that comes back is new.
 func (e *entity) rememberDeletes(ctx context.Context, tx *store.Tx, links []*link, results []connectors.Result) error {
-	now := e.run.s.now().UTC()
 	hashes := make([]uint64, len(links))
 	for i, l := range links {
 		hashes[i] = mapping.KeyHash(l.ExtKey)
@@ -140,46 +139,18 @@ func (e *entity) rememberDeletes(ctx context.Context, tx *store.Tx, links []*lin
 	if err := e.log.load(ctx, tx, hashes); err != nil {
 		return err
 	}
-	var keep []*link
-	var drop, done []kedge.Key
-	var states []hashState
-	e.puts = e.puts[:0]
-	for i, l := range links {
-		word := e.log.get(hashes[i])
-		if results != nil && results[i].State == connectors.Rejected && results[i].Err.Kind != kedge.NotFound {
-			if err := e.event(ctx, tx, "warn", "delete_refused", "the local side refused a delete: "+results[i].Err.Error(), ""); err != nil {
-				return err
-			}
-			states = append(states, hashState{hashes[i], wordHash(word) | uint64(Refused)})
-			continue
-		}
-		outcome := Deleted
-		if results == nil {
-			outcome = Kept
-		}
-		states = append(states, hashState{hashes[i], uint64(outcome)})
-		e.puts = appendPut(e.puts, hashes[i], 0)
-		done = append(done, l.ExtKey)
-		e.row.Linked = max(0, e.row.Linked-int64(isLive(word)))
-		switch l.At = now; {
-		case e.deleteRule == mapping.DeleteUnlink, e.deleteRule == mapping.DeleteIgnore && e.plan.SharedKey:
-			drop = append(drop, l.ExtKey)
-		case e.deleteRule == mapping.DeleteIgnore:
-			l.Status, l.Reason = linked, ""
-			keep = append(keep, l)
-		default:
-			l.Status = tombstone
-			keep = append(keep, l)
-		}
+	done, err := e.takeDeletes(ctx, tx, links, hashes, results)
+	if err != nil {
+		return err
 	}
 	steps := []func() error{
-		func() error { return e.run.s.saveLinks(ctx, tx, keep) },
-		func() error { return e.run.s.dropLinks(ctx, tx, e.row.ID, drop) },
-		func() error { return e.dropPending(ctx, tx, done, "") },
-		func() error { return e.dropBases(ctx, tx, done) },
+		func() error { return e.run.s.saveLinks(ctx, tx, done.keep) },
+		func() error { return e.run.s.dropLinks(ctx, tx, e.row.ID, done.drop) },
+		func() error { return e.dropPending(ctx, tx, done.keys, "") },
+		func() error { return e.dropBases(ctx, tx, done.keys) },
 		func() error {
 			if e.log.table {
-				return e.log.saveRows(ctx, tx, states)
+				return e.log.saveRows(ctx, tx, done.states)
 			}
 			return e.log.append(ctx, tx, e.puts, nil)
 		},
@@ -194,13 +165,56 @@ func (e *entity) rememberDeletes(ctx context.Context, tx *store.Tx, links []*lin
 		}
 	}
 	store.OnCommit(ctx, func() {
-		e.pending -= int64(len(done))
-		for _, s := range states {
+		e.pending -= int64(len(done.keys))
+		for _, s := range done.states {
 			e.counts.count(e.outcomeBefore(hashState{s.key, e.log.get(s.key)}), wordOutcome(s.word))
 			e.log.index.set(s.key, s.word)
 		}
 	})
 	return nil
+}
+
+// deletesDone is what is to be remembered of records that were deleted.
+type deletesDone struct {
+	keys   []kedge.Key // external
+	keep   []*link
+	drop   []kedge.Key // whose links are forgotten
+	states []hashState
+}
+
+// takeDeletes sorts what became of deletes: without results, no local record
+// was touched. A refused one stays as it was.
+func (e *entity) takeDeletes(ctx context.Context, tx *store.Tx, links []*link, hashes []uint64, results []connectors.Result) (done deletesDone, err error) {
+	e.puts = e.puts[:0]
+	for i, l := range links {
+		word := e.log.get(hashes[i])
+		if results != nil && results[i].State == connectors.Rejected && results[i].Err.Kind != kedge.NotFound {
+			if err := e.event(ctx, tx, "warn", "delete_refused", "the local side refused a delete: "+results[i].Err.Error(), ""); err != nil {
+				return done, err
+			}
+			done.states = append(done.states, hashState{hashes[i], wordHash(word) | uint64(Refused)})
+			continue
+		}
+		outcome := Deleted
+		if results == nil {
+			outcome = Kept
+		}
+		done.states = append(done.states, hashState{hashes[i], uint64(outcome)})
+		e.puts = appendPut(e.puts, hashes[i], 0)
+		done.keys = append(done.keys, l.ExtKey)
+		e.row.Linked = max(0, e.row.Linked-int64(isLive(word)))
+		switch l.At = e.run.s.now().UTC(); {
+		case e.deleteRule == mapping.DeleteUnlink, e.deleteRule == mapping.DeleteIgnore && e.plan.SharedKey:
+			done.drop = append(done.drop, l.ExtKey)
+		case e.deleteRule == mapping.DeleteIgnore:
+			l.Status, l.Reason = linked, ""
+			done.keep = append(done.keep, l)
+		default:
+			l.Status = tombstone
+			done.keep = append(done.keep, l)
+		}
+	}
+	return done, nil
 }
 
 // discard takes the marks of the entity back, and gives up on what the sweep

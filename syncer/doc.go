@@ -8,7 +8,8 @@
 // one integration at a time under a lease:
 //
 //	run.go         one run: lease, check, entities by layers, second pass, deletes, summary
-//	download.go    one entity: which kind of read, its pages, its anchor
+//	download.go    one entity: its read, page by page
+//	position.go    which kind of read, and its anchor
 //	batch.go       one page transaction: match, resolve, write, remember
 //	hashlog.go     what is known of each row, 16 bytes a row
 //	sweep.go       what a full read did not bring any more

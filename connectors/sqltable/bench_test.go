@@ -53,8 +53,8 @@ func benchChanges(op kedge.Op, from, n, revision int) []kedge.Change {
 
 const benchPage = 1000
 
-// BenchmarkWriteTx/…/kedge against …/bare gives the ratio of section 7 of the
-// design page: rows per second with the same commits.
+// BenchmarkWriteTx/…/kedge against …/bare gives the ratio to a bare program:
+// rows per second with the same commits.
 func BenchmarkWriteTx(b *testing.B) {
 	for _, engine := range []store.Engine{store.SQLite, store.Postgres} {
 		for _, mode := range []string{"insert", "upsertNew", "upsertChanged", "updateChanged"} {

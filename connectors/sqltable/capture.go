@@ -145,7 +145,7 @@ func (in *installer) sweep(ctx context.Context) error {
 	q.WriteString("SELECT entity FROM " + in.table("kedge_capture") + " GROUP BY entity HAVING max(seen_at) < ")
 	q.arg(in.now.Add(-silence).UTC().Format(seenLayout), "timestamptz")
 	var silent []string
-	err := eachRow(ctx, in.q, q.String(), q.args, func(rows *sql.Rows) error {
+	err := catalog.Each(ctx, in.q, q.String(), q.args, func(rows *sql.Rows) error {
 		var name string
 		err := rows.Scan(&name)
 		silent = append(silent, name)
@@ -181,7 +181,7 @@ func (in *installer) listeners(ctx context.Context) (map[string]listener, error)
 	q.WriteString("SELECT consumer, key, fields, epoch, " + in.seconds("seen_at") + " FROM " + in.table("kedge_capture") + " WHERE entity = ")
 	q.arg(in.e.noted(), "text")
 	all := map[string]listener{}
-	err := eachRow(ctx, in.q, q.String(), q.args, func(rows *sql.Rows) error {
+	err := catalog.Each(ctx, in.q, q.String(), q.args, func(rows *sql.Rows) error {
 		var l listener
 		var fields string
 		var seen float64

@@ -3,6 +3,8 @@ package sqltable
 import (
 	"context"
 	"database/sql"
+
+	"github.com/kedge-sync/kedge/connectors/sqltable/catalog"
 )
 
 const (
@@ -14,7 +16,7 @@ const (
 func (in *installer) postgresTriggers(ctx context.Context, listeners map[string]listener) (func(context.Context) error, bool, error) {
 	want := in.set(listeners).Postgres()
 	have := map[string]bool{} // and whether it fires
-	err := eachRow(ctx, in.q, pgTriggers, []any{want.Name, in.e.table.Schema, in.e.table.Name}, func(rows *sql.Rows) error {
+	err := catalog.Each(ctx, in.q, pgTriggers, []any{want.Name, in.e.table.Schema, in.e.table.Name}, func(rows *sql.Rows) error {
 		var name string
 		var fires bool
 		err := rows.Scan(&name, &fires)

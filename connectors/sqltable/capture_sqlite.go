@@ -13,7 +13,7 @@ import (
 func (in *installer) sqliteTriggers(ctx context.Context, listeners map[string]listener) (func(context.Context) error, bool, error) {
 	prefix := trigger.Prefix(in.e.noted())
 	have := map[string]string{}
-	err := eachRow(ctx, in.q, "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, ?) = ?", []any{len(prefix), prefix}, func(rows *sql.Rows) error {
+	err := catalog.Each(ctx, in.q, "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, ?) = ?", []any{len(prefix), prefix}, func(rows *sql.Rows) error {
 		var name, text string
 		err := rows.Scan(&name, &text)
 		have[name] = text

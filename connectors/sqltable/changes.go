@@ -147,7 +147,7 @@ func (n *notes) next(ctx context.Context, db *sql.DB, size int, page *connectors
 	q.WriteString([...]string{store.SQLite: " ORDER BY seq LIMIT ", store.Postgres: " ORDER BY xid, seq LIMIT "}[n.e.engine])
 	q.arg(size+1, "bigint")
 	read, met, seen := 0, map[string]bool{}, map[kedge.Key]bool{} // two notes of one key may differ in their text
-	err = eachRow(ctx, db, q.String(), q.args, func(rows *sql.Rows) error {
+	err = catalog.Each(ctx, db, q.String(), q.args, func(rows *sql.Rows) error {
 		if read++; read > size {
 			more = true
 			return nil
@@ -213,7 +213,7 @@ func (s *selection) current(ctx context.Context, db *sql.DB, keys []notedKey, pa
 		}
 		q := s.keysQuery(s.e.key, args, "")
 		sc := s.scanner()
-		err := eachRow(ctx, db, q.String(), q.args, func(rows *sql.Rows) error {
+		err := catalog.Each(ctx, db, q.String(), q.args, func(rows *sql.Rows) error {
 			r, _, b, err := sc.scan(rows)
 			switch {
 			case err != nil:

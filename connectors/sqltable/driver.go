@@ -154,7 +154,7 @@ func (d *Driver) listening(ctx context.Context, q catalog.Querier, engine store.
 	text.WriteString("SELECT entity FROM " + c.table("kedge_capture") + " WHERE consumer = ")
 	text.arg(d.consumer, "text")
 	found := map[string]bool{}
-	err = eachRow(ctx, q, text.String(), text.args, func(rows *sql.Rows) error {
+	err = catalog.Each(ctx, q, text.String(), text.args, func(rows *sql.Rows) error {
 		var name string
 		err := rows.Scan(&name)
 		found[name] = true

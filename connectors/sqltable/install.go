@@ -83,7 +83,7 @@ func (d *Driver) CaptureStatus(ctx context.Context) ([]CaptureState, error) {
 	states := []CaptureState{}
 	query := "SELECT entity, consumer, fields, " + c.seconds("seen_at") + ", (SELECT count(*) FROM " + c.table("kedge_change") +
 		" AS n WHERE n.consumer = l.consumer AND n.entity = l.entity) FROM " + c.table("kedge_capture") + " AS l ORDER BY 1, 2"
-	err = eachRow(ctx, db, query, nil, func(rows *sql.Rows) error {
+	err = catalog.Each(ctx, db, query, nil, func(rows *sql.Rows) error {
 		var st CaptureState
 		var fields string
 		var seen float64
@@ -162,7 +162,7 @@ func (c *noteTables) dropTriggers(ctx context.Context, q catalog.Querier, prefix
 		return err
 	}
 	if c.engine == store.Postgres {
-		err = eachRow(ctx, q, "SELECT p.proname::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE starts_with(p.proname::text, $1) AND n.nspname = $2",
+		err = catalog.Each(ctx, q, "SELECT p.proname::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE starts_with(p.proname::text, $1) AND n.nspname = $2",
 			[]any{prefix, c.name}, func(rows *sql.Rows) error {
 				var name string
 				err := rows.Scan(&name)
@@ -190,7 +190,7 @@ func (c *noteTables) triggersNamed(ctx context.Context, q catalog.Querier, prefi
 			JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace WHERE starts_with(t.tgname::text, $1) AND pn.nspname = $2 ORDER BY 1`
 		args = []any{prefix, c.name}
 	}
-	return eachRow(ctx, q, query, args, func(rows *sql.Rows) error {
+	return catalog.Each(ctx, q, query, args, func(rows *sql.Rows) error {
 		var name, schema, table string
 		if err := rows.Scan(&name, &schema, &table); err != nil {
 			return err

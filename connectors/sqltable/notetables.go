@@ -139,7 +139,7 @@ func (d *Driver) noteTables(ctx context.Context, q catalog.Querier, engine store
 
 // first scans the first row of a query, and reports whether there is one.
 func first(ctx context.Context, q catalog.Querier, query string, args []any, to ...any) (found bool, err error) {
-	err = eachRow(ctx, q, query, args, func(rows *sql.Rows) error {
+	err = catalog.Each(ctx, q, query, args, func(rows *sql.Rows) error {
 		if found {
 			return nil
 		}
@@ -147,19 +147,4 @@ func first(ctx context.Context, q catalog.Querier, query string, args []any, to 
 		return rows.Scan(to...)
 	})
 	return found, err
-}
-
-// eachRow gives the rows of a query to f.
-func eachRow(ctx context.Context, q catalog.Querier, query string, args []any, f func(rows *sql.Rows) error) error {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }

@@ -368,7 +368,7 @@ func TestNothingSent(t *testing.T) {
 // but a bad answer is still repeated.
 func TestFailFast(t *testing.T) {
 	n := 0
-	c, u, clk := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+	c, u, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		n++
 		w.WriteHeader(http.StatusBadGateway)
 	}, func(o *httpclient.Options) { o.FailFast = true })
@@ -376,7 +376,7 @@ func TestFailFast(t *testing.T) {
 		t.Errorf("a bad answer: %v after %d requests, want Transient after 6", err, n)
 	}
 	for name, down := range map[string]string{"refused": closedPort(t), "unknown host": "https://nothing.invalid"} {
-		c, clk = connect(t, down, func(o *httpclient.Options) { o.FailFast = true })
+		c, clk := connect(t, down, func(o *httpclient.Options) { o.FailFast = true })
 		err := c.Do(t.Context(), httpclient.Request{Op: "x", URL: parse(t, down)}, nil)
 		if kedge.KindOf(err) != kedge.Transient || len(clk.slept) != 0 {
 			t.Errorf("%s: %v after %d waits, want Transient at once", name, err, len(clk.slept))

@@ -169,7 +169,7 @@ func TestSharedFiles(t *testing.T) {
 }
 
 // TestBudget: 3.4 MB are read in at most twice the time of a bare pass over
-// the tokens, and at most 48 MiB are kept (odata.md, section 7).
+// the tokens, and at most 48 MiB are kept.
 func TestBudget(t *testing.T) {
 	body := shared(t, "msgraph-v1.0.csdl")
 	bare, ours := time.Duration(1<<62), time.Duration(1<<62)

@@ -135,8 +135,8 @@ func (s Source) Load(ctx context.Context, q Querier) ([]*Table, []string, error)
 	return tables, notices, nil
 }
 
-// each calls f for each row of a query.
-func each(ctx context.Context, q Querier, query string, args []any, f func(rows *sql.Rows) error) error {
+// Each calls f for each row of a query.
+func Each(ctx context.Context, q Querier, query string, args []any, f func(rows *sql.Rows) error) error {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err

@@ -59,7 +59,7 @@ func loadPostgres(ctx context.Context, q Querier, schemas []string) ([]*Table, e
 	l := &pgLoader{ctx: ctx, q: q, byName: map[[2]string]*Table{}}
 	if len(schemas) == 0 {
 		var current string
-		err := each(ctx, q, "SELECT coalesce(current_schema(), 'public')::text", nil, func(rows *sql.Rows) error { return rows.Scan(&current) })
+		err := Each(ctx, q, "SELECT coalesce(current_schema(), 'public')::text", nil, func(rows *sql.Rows) error { return rows.Scan(&current) })
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +93,7 @@ func TextArray(items []string) string {
 var arrayEscaper = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 
 func (l *pgLoader) columns() error {
-	return each(l.ctx, l.q, columnsQuery, l.args, func(rows *sql.Rows) error {
+	return Each(l.ctx, l.q, columnsQuery, l.args, func(rows *sql.Rows) error {
 		var schema, table, title, base, kind, labels string
 		var view bool
 		var mod int
@@ -120,7 +120,7 @@ func (l *pgLoader) columns() error {
 
 func (l *pgLoader) indexes() error {
 	last := ""
-	return each(l.ctx, l.q, indexesQuery, l.args, func(rows *sql.Rows) error {
+	return Each(l.ctx, l.q, indexesQuery, l.args, func(rows *sql.Rows) error {
 		var schema, table, index, column string
 		var primary bool
 		if err := rows.Scan(&schema, &table, &primary, &index, &column); err != nil {
@@ -146,7 +146,7 @@ func (l *pgLoader) indexes() error {
 
 func (l *pgLoader) links() error {
 	last := ""
-	return each(l.ctx, l.q, linksQuery, l.args, func(rows *sql.Rows) error {
+	return Each(l.ctx, l.q, linksQuery, l.args, func(rows *sql.Rows) error {
 		var schema, table, id, column, target string
 		var link Link
 		if err := rows.Scan(&schema, &table, &id, &column, &link.Schema, &link.Table, &target); err != nil {
@@ -170,7 +170,7 @@ func (l *pgLoader) links() error {
 var lengthCheck = regexp.MustCompile(`^CHECK \(\(char_length\(.*\) <= ([0-9]{1,9})\)\)$`)
 
 func (l *pgLoader) checks() error {
-	return each(l.ctx, l.q, checksQuery, l.args, func(rows *sql.Rows) error {
+	return Each(l.ctx, l.q, checksQuery, l.args, func(rows *sql.Rows) error {
 		var schema, table, column, text string
 		if err := rows.Scan(&schema, &table, &column, &text); err != nil {
 			return err

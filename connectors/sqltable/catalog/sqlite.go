@@ -11,7 +11,7 @@ import (
 
 func loadSQLite(ctx context.Context, q Querier) ([]*Table, []string, error) {
 	var tables []*Table
-	err := each(ctx, q, `SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND type <> 'shadow' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`, nil,
+	err := Each(ctx, q, `SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND type <> 'shadow' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`, nil,
 		func(rows *sql.Rows) error {
 			var name, kind string
 			err := rows.Scan(&name, &kind)
@@ -47,7 +47,7 @@ func loadSQLite(ctx context.Context, q Querier) ([]*Table, []string, error) {
 
 func (t *Table) loadSQLiteColumns(ctx context.Context, q Querier) error {
 	var primary []int
-	return each(ctx, q, `SELECT name, type, "notnull", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`, []any{t.Name},
+	return Each(ctx, q, `SELECT name, type, "notnull", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`, []any{t.Name},
 		func(rows *sql.Rows) error {
 			c := Column{Scale: -1}
 			var pk, hidden int
@@ -76,7 +76,7 @@ func (t *Table) loadSQLiteIndexes(ctx context.Context, q Querier) error {
 		c.NotNull, c.Default = true, true
 	}
 	last, indexes := "", [][]int(nil)
-	err := each(ctx, q, `SELECT i.name, x.name FROM pragma_index_list(?) i, pragma_index_info(i.name) x
+	err := Each(ctx, q, `SELECT i.name, x.name FROM pragma_index_list(?) i, pragma_index_info(i.name) x
 		WHERE i."unique" AND NOT i.partial AND i.origin <> 'pk' ORDER BY i.name, x.seqno`, []any{t.Name},
 		func(rows *sql.Rows) error {
 			var index string
@@ -109,7 +109,7 @@ func contains(list []int, n int) bool {
 
 func (t *Table) loadSQLiteLinks(ctx context.Context, q Querier) error {
 	last := -1
-	return each(ctx, q, `SELECT id, "table", "from", "to" FROM pragma_foreign_key_list(?) ORDER BY id, seq`, []any{t.Name},
+	return Each(ctx, q, `SELECT id, "table", "from", "to" FROM pragma_foreign_key_list(?) ORDER BY id, seq`, []any{t.Name},
 		func(rows *sql.Rows) error {
 			var id int
 			var target, from string
