@@ -229,7 +229,7 @@ func TestResetDropsWhatWaits(t *testing.T) {
 		if got := w.rows("integration_conflict", "state"); !slices.Equal(got, []string{"open"}) {
 			t.Fatalf("conflicts: %v", got)
 		}
-		w.exec("UPDATE integration_transaction SET state = 'failed' WHERE action = 'update'")
+		w.exec("UPDATE integration_transaction SET state = 'failed', next_at = '2030-01-01 00:00:00+00:00' WHERE action = 'update'")
 		if !slices.Contains(w.rows("integration_transaction", "state"), "failed") {
 			t.Fatal("nothing waits to be sent")
 		}
