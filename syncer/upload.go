@@ -30,6 +30,7 @@ type upload struct {
 	tries    map[string]int         // by transaction, in this run
 	missing  map[kedge.Key]*failure // records that wait for one they refer to
 	doubtful map[string]bool        // local keys of records that may be there already
+	waiting  bool                     // records were in quarantine when it began
 	opened   bool
 	err      error
 }
@@ -94,6 +95,11 @@ func (u *upload) open(ctx context.Context) error {
 	if err := u.loadDoubtful(ctx); err != nil {
 		return err
 	}
+	n, err := u.run.s.store.DB().NewSelect().Model((*QuarantineRow)(nil)).Where("ent = ? AND direction = ? AND state = 'open'", u.row.ID, Upload).Count(ctx)
+	if err != nil {
+		return err
+	}
+	u.waiting = n > 0
 	return u.prepareAside(ctx)
 }
 
@@ -151,6 +157,9 @@ func (u *upload) takePage(ctx context.Context, page *connectors.Page, seen map[u
 			}
 		}
 		if err := u.enqueue(ctx, tx, entries); err != nil {
+			return err
+		}
+		if err := u.releaseEqual(ctx, tx, locals); err != nil {
 			return err
 		}
 		for _, bad := range page.Rejected {
@@ -365,6 +374,21 @@ func (u *upload) quarantineLocal(ctx context.Context, tx *store.Tx, key kedge.Ke
 		return fmt.Errorf("quarantine: %w", err)
 	}
 	return u.event(ctx, tx, "warn", f.code, f.stage+": "+f.err.Error(), row.ID)
+}
+
+// releaseEqual closes the quarantine rows of records that are again as both
+// sides agreed, so that nothing of them has to be sent.
+func (u *upload) releaseEqual(ctx context.Context, tx *store.Tx, locals []*localItem) error {
+	if !u.waiting {
+		return nil
+	}
+	var keys []kedge.Key
+	for _, l := range locals {
+		if l.action == "" && l.outcome == Unchanged {
+			keys = append(keys, l.rec.Key)
+		}
+	}
+	return u.releaseLocal(ctx, tx, keys)
 }
 
 // releaseLocal closes the quarantine rows and the dead transactions of records
