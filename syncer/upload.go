@@ -30,7 +30,7 @@ type upload struct {
 	tries    map[string]int         // by transaction, in this run
 	missing  map[kedge.Key]*failure // records that wait for one they refer to
 	doubtful map[string]bool        // local keys of records that may be there already
-	waiting  bool                     // records were in quarantine when it began
+	waiting  bool                   // records were in quarantine when it began
 	opened   bool
 	err      error
 }

@@ -40,7 +40,9 @@ entities:
   - name: customers
     external: customers
     local: customer
+    direction: bidirectional
     key: [{external: "No", local: "no", primary: true}]
+    conflict: {policy: manual}
     fields:
       - {external: Name, local: name}
       - {external: Email, local: email, compare: nocase}
@@ -61,9 +63,10 @@ entities:
 func (a *app) demoCommand() *cobra.Command {
 	var rows int
 	c := &cobra.Command{
-		Use: "demo", Short: "Show a full and an incremental sync with a sample system, in a minute", Args: cobra.NoArgs,
+		Use: "demo", Short: "Show a full, an incremental and a two-way sync with a sample system, in a minute", Args: cobra.NoArgs,
 		Long: `Starts a sample OData service in this process, reads all of it into kedge.db,
-changes a few records there, and reads just those. It writes kedge.db,
+changes a few records there, and reads just those. Then both sides are edited:
+the edits are merged, and a conflict is resolved. It writes kedge.db,
 kedge-demo.yaml and kedge-demo-mapping.yaml into the current directory and
 leaves them for you to look at.`,
 		Example: examples("kedge demo", "kedge demo odata --listen 127.0.0.1:4004 --rows 100000"),
@@ -220,6 +223,9 @@ func (a *app) demoSteps(cmd *cobra.Command, service *odatatest.Service) error {
 	if err := demoRun(ctx, out, s, service); err != nil {
 		return err
 	}
+	if err := a.demoTwoWay(ctx, out, s, service); err != nil {
+		return err
+	}
 	_, err = fmt.Fprint(out, demoNext)
 	return err
 }
@@ -229,6 +235,7 @@ What to try next:
   kedge --config kedge-demo.yaml status            every integration on one screen
   kedge --config kedge-demo.yaml log               what the runs did
   kedge --config kedge-demo.yaml quarantine list   why one record could not be stored
+  kedge --config kedge-demo.yaml transactions list what was sent, and how it ended
   kedge demo odata                                 serve the sample in another terminal, then:
   kedge --config kedge-demo.yaml sync demo         kill it at any moment; the next run goes on
   kedge init                                       a config for your own system
@@ -256,6 +263,15 @@ func demoRun(ctx context.Context, out io.Writer, s *syncer.Syncer, service *odat
 	}
 	c := res.Counts(syncer.Download)
 	for _, e := range res.Entities {
+		if e.Direction == syncer.Upload {
+			if e.Error != "" {
+				return fmt.Errorf("%s: %s", e.Entity, e.Error)
+			}
+			if e.Created+e.Changed+e.Conflicts > 0 {
+				fmt.Fprintf(out, "   %-10s upload: %d created, %d changed, %d in conflict\n", e.Entity, e.Created, e.Changed, e.Conflicts)
+			}
+			continue
+		}
 		fmt.Fprintf(out, "   %-10s %s: %d read, %d created, %d changed, %d unchanged, %d deleted, %d in quarantine\n", e.Entity, e.Mode,
 			e.Read, e.Created, e.Changed, e.Unchanged, e.Deleted, e.Quarantined)
 		if e.Error != "" {
