@@ -35,7 +35,7 @@ func (o Outcome) String() string {
 // again does not take back that it was created or changed.
 func (o Outcome) then(next Outcome) Outcome {
 	switch {
-	case next == Unchanged && (o == Created || o == Changed), next == Changed && o == Created:
+	case next == Unchanged && (o == Created || o == Changed || o == Echoed), next == Changed && o == Created:
 		return o
 	}
 	return next

@@ -145,6 +145,9 @@ func (e *entity) judge(it *item, exact bool) {
 		if it.hash == wordHash(it.prev) && e.run.op() == Sync && !e.isOpen(it.rec.Key) && !e.force[it.rec.Key] {
 			it.outcome = Unchanged
 		}
+		if e.echo(it) {
+			it.outcome = Echoed
+		}
 	}
 }
 

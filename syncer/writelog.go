@@ -43,7 +43,7 @@ func (e *entity) loadEchoes(ctx context.Context) error {
 // itself. Only the first one is.
 func (e *entity) echo(it *item) bool {
 	w := e.echoes[it.rec.Key]
-	if w == nil {
+	if w == nil || e.silent || e.run.planning() {
 		return false
 	}
 	delete(e.echoes, it.rec.Key)
