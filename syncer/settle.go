@@ -40,7 +40,7 @@ func (u *upload) settleBatch(ctx context.Context, batch []*outgoing, sendErr err
 	}
 	var stored []kedge.Record
 	for _, o := range applied {
-		if o.stored != nil {
+		if o.stored != nil && !o.removes {
 			stored = append(stored, *o.stored)
 		}
 	}
@@ -129,7 +129,7 @@ func (u *upload) readBack(ctx context.Context, applied []*outgoing) error {
 	var keys []kedge.Key
 	var asked []*outgoing
 	for _, o := range applied {
-		if !o.removes && o.key() != "" {
+		if o.change.Op != kedge.Delete && o.key() != "" {
 			keys, asked = append(keys, o.key()), append(asked, o)
 		}
 	}
@@ -229,13 +229,19 @@ func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgo
 	var links []*link
 	var bases []*baseRow
 	var gone, sent []kedge.Key
+	var hashes []hashState
 	var later []outboxEntry
 	for _, o := range applied {
 		key := o.key()
 		sent = append(sent, o.op.LocalKey)
 		if o.removes {
 			gone = append(gone, key)
-			links = append(links, &link{Ent: u.row.ID, ExtKey: key, LocalKey: o.op.LocalKey, Status: tombstone, Reason: kedge.Deleted.String(), At: now})
+			l := &link{Ent: u.row.ID, ExtKey: key, LocalKey: o.op.LocalKey, Status: tombstone, Reason: kedge.Deleted.String(), At: now}
+			state := hashState{key: mapping.KeyHash(key)}
+			if o.stored != nil { // it is only marked there, and stays known as it is
+				l.Version, state.word = o.stored.Version, u.word(o.stored)
+			}
+			links, hashes = append(links, l), append(hashes, state)
 			continue
 		}
 		if key == "" {
@@ -258,15 +264,11 @@ func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgo
 			return err
 		}
 	}
-	hashes := make([]uint64, len(gone))
-	for i, k := range gone {
-		hashes[i] = mapping.KeyHash(k)
-	}
 	steps := []func() error{
 		func() error { return u.run.s.saveLinks(ctx, tx, links) },
 		func() error { return u.saveBases(ctx, tx, bases) },
 		func() error { return u.dropBases(ctx, tx, gone) },
-		func() error { return u.forget(ctx, tx, hashes) },
+		func() error { return u.saveHashes(ctx, tx, hashes) },
 		func() error { return u.releaseLocal(ctx, tx, sent) },
 		func() error { return u.enqueue(ctx, tx, later) },
 	}
@@ -280,22 +282,34 @@ func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgo
 
 // forget notes that records are gone from the other side.
 func (e *entity) forget(ctx context.Context, tx *store.Tx, hashes []uint64) error {
-	if len(hashes) == 0 {
+	states := make([]hashState, len(hashes))
+	for i, h := range hashes {
+		states[i].key = h
+	}
+	return e.saveHashes(ctx, tx, states)
+}
+
+// saveHashes notes what the other side has of records: nothing where the word
+// is 0.
+func (e *entity) saveHashes(ctx context.Context, tx *store.Tx, states []hashState) error {
+	if len(states) == 0 {
 		return nil
+	}
+	hashes := make([]uint64, len(states))
+	for i, s := range states {
+		hashes[i] = s.key
 	}
 	if err := e.log.load(ctx, tx, hashes); err != nil {
 		return err
 	}
 	var puts []byte
-	var states []hashState
-	for _, h := range hashes {
-		e.row.Linked = max(0, e.row.Linked-int64(isLive(e.log.get(h))))
-		puts = appendPut(puts, h, 0)
-		states = append(states, hashState{h, 0})
+	for _, s := range states {
+		e.row.Linked = max(0, e.row.Linked+int64(isLive(s.word)-isLive(e.log.get(s.key))))
+		puts = appendPut(puts, s.key, s.word)
 	}
 	store.OnCommit(ctx, func() {
-		for _, h := range hashes {
-			e.log.index.set(h, 0)
+		for _, s := range states {
+			e.log.index.set(s.key, s.word)
 		}
 	})
 	if _, err := tx.NewUpdate().Model(e.row).Column("linked").WherePK().Exec(ctx); err != nil {

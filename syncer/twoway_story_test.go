@@ -1,9 +1,12 @@
 package syncer_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/connectors"
 	"github.com/kedge-sync/kedge/syncer"
 )
 
@@ -53,4 +56,151 @@ func TestUploadDeletes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A soft deletion marks the record there.
+func TestUploadDeleteMarks(t *testing.T) {
+	yaml := strings.Replace(bothWays, "    key:", "    deletes: {upload: soft, soft: {field: name, value: gone}}\n    key:", 1)
+	each(t, yaml, func(t *testing.T, w *world) {
+		w.put("A Anna 1.00", "B Bert 2.00")
+		w.run(syncer.Request{})
+		w.exec("DELETE FROM customer WHERE erp_no = 'A'")
+		w.run(syncer.Request{})
+		w.same("remote rows", w.far(), "A gone 1.00", "B Bert 2.00")
+		w.run(syncer.Request{})
+		w.both(none, none)
+		w.table("B Bert 2.00")
+	})
+}
+
+// A field that both sides edited goes by the policy, the others merge, and the
+// log tells once.
+func TestPolicies(t *testing.T) {
+	for policy, want := range map[string]string{
+		"remote_wins": "A There 5.00", "Server Wins": "A There 5.00",
+		"local_wins": "A Here 5.00", "Device Wins": "A Here 5.00",
+		"local_wins_full": "A Here 1.00", "Device Wins (Full)": "A Here 1.00",
+	} {
+		t.Run(policy, func(t *testing.T) {
+			each(t, strings.Replace(bothWays, "    key:", "    conflict: "+policy+"\n    key:", 1), func(t *testing.T, w *world) {
+				w.put("A Anna 1.00")
+				w.run(syncer.Request{})
+				w.exec("UPDATE customer SET name = 'Here' WHERE erp_no = 'A'")
+				w.put("A There 5.00")
+				w.run(syncer.Request{})
+				w.equalSides(want)
+				w.run(syncer.Request{})
+				w.both(none, none)
+				if n := w.codes()["conflict_decided"]; n != 1 {
+					t.Errorf("%d log entries, want 1", n)
+				}
+			})
+		})
+	}
+}
+
+// A peer that trims, rounds and bumps versions settles.
+func TestNormalisingPeerSettles(t *testing.T) {
+	each(t, bothWays, func(t *testing.T, w *world) {
+		p := w.talkTo(&peer{normalises: true})
+		w.put("A Anna 1.00")
+		w.run(syncer.Request{})
+		w.exec("UPDATE customer SET name = 'Anne ', balance = '7.129' WHERE erp_no = 'A'")
+		w.exec("INSERT INTO customer (id, erp_no, name, balance) VALUES ('x1', 'B', ' Bert', '2.555')")
+		w.run(syncer.Request{})
+		w.run(syncer.Request{})
+		w.equalSides("A Anne 7.12", "B Bert 2.55")
+		writes, before := p.writes, w.dump(volatile...)
+		w.both(none, none)
+		if p.writes != writes || w.dump(volatile...) != before {
+			t.Errorf("the third run wrote: %d changes there", p.writes-writes)
+		}
+	})
+}
+
+// volatile are the tables that every run writes.
+var volatile = strings.Fields("integration_run integration_log integration_mapping integration_schema integration_syncanchor integration_hashlog kedge_lease kedge_session kedge_capture")
+
+// talkTo puts a peer in the place of the source.
+func (w *world) talkTo(p *peer) *peer {
+	p.source, p.remote = w.source, w.remote
+	local := w.opts.Connect
+	w.opts.Connect = func(ctx context.Context, name, integration string) (*connectors.Conn, error) {
+		if name == "remote" {
+			return connectors.New(p, nil), nil
+		}
+		return local(ctx, name, integration)
+	}
+	w.syncer = syncer.New(w.opts)
+	return p
+}
+
+// The key that the other side makes is stored here, and the next sync creates
+// nothing.
+func TestKeyMadeThere(t *testing.T) {
+	each(t, bothWays, func(t *testing.T, w *world) {
+		w.source.edit = func(e *kedge.Entity) {
+			if e.Name == "customers" {
+				e.Field("No").Computed = true
+			}
+		}
+		p := w.talkTo(&peer{})
+		w.run(syncer.Request{})
+		w.exec("INSERT INTO customer (id, name, balance) VALUES ('x1', 'Anna', '1.00')")
+		w.both("all 1 new 1 updated 0 failed 0", "all 1 new 0 updated 1 failed 0")
+		w.equalSides(w.far()...)
+		if len(w.far()) != 1 || strings.HasPrefix(w.rows("customer", "erp_no")[0], "-") {
+			t.Errorf("remote rows %q, local keys %q", w.far(), w.rows("customer", "erp_no"))
+		}
+		w.both(none, none)
+		if p.writes != 1 {
+			t.Errorf("%d writes there, want 1", p.writes)
+		}
+	})
+}
+
+// A download alone writes nothing there, an upload alone nothing here but what
+// the other side made.
+func TestOneDirectionWritesOneSide(t *testing.T) {
+	each(t, strings.Replace(bothWays, "bidirectional", "download", 1), func(t *testing.T, w *world) {
+		p := w.talkTo(&peer{})
+		w.put("A Anna 1.00", "B Bert 2.00")
+		w.run(syncer.Request{})
+		w.exec("UPDATE customer SET name = 'Mine' WHERE erp_no = 'A'")
+		w.exec("DELETE FROM customer WHERE erp_no = 'B'")
+		w.run(syncer.Request{})
+		w.same("remote rows", w.far(), "A Anna 1.00", "B Bert 2.00")
+		if p.writes != 0 {
+			t.Errorf("%d writes there", p.writes)
+		}
+	})
+	each(t, strings.Replace(bothWays, "bidirectional", "upload", 1), func(t *testing.T, w *world) {
+		w.put("A Anna 1.00", "B Bert 2.00")
+		w.exec("INSERT INTO customer (id, erp_no, name, balance) VALUES ('x1', 'A', 'Anne', '1.00'), ('x3', 'C', 'Carl', '3.00')")
+		before := w.rows("customer", "id", "erp_no", "name", "balance")
+		w.run(syncer.Request{})
+		w.put("C There 9.00")
+		w.delete("B")
+		w.run(syncer.Request{})
+		w.same("local rows", w.rows("customer", "id", "erp_no", "name", "balance"), before...)
+	})
+}
+
+// A record that leaves the upload filter is not deleted there.
+func TestUploadFilter(t *testing.T) {
+	yaml := strings.Replace(bothWays, "    key:", "    uploadFilter: name ne 'Draft'\n    key:", 1)
+	each(t, yaml, func(t *testing.T, w *world) {
+		w.run(syncer.Request{})
+		w.exec("INSERT INTO customer (id, erp_no, name, balance) VALUES ('x1', 'A', 'Anna', '1.00'), ('x2', 'B', 'Draft', '2.00')")
+		if c := w.uploads(); c.Created != 1 || c.Filtered != 1 {
+			t.Errorf("counts %+v", c)
+		}
+		w.same("remote rows", w.far(), "A Anna 1.00")
+		w.exec("UPDATE customer SET name = 'Draft' WHERE erp_no = 'A'")
+		w.exec("UPDATE customer SET name = 'Bert' WHERE erp_no = 'B'")
+		w.run(syncer.Request{})
+		w.run(syncer.Request{})
+		w.same("remote rows", w.far(), "A Anna 1.00", "B Bert 2.00")
+		w.table("A Draft 1.00", "B Bert 2.00")
+	})
 }
