@@ -97,8 +97,8 @@ func New() *cobra.Command {
 		Use:   "kedge",
 		Short: "Keep systems in step that were never built to share records",
 		Long: `kedge moves records between systems by mapping files, and remembers exactly
-how far it got: full and incremental, resumable, with nothing lost when it is
-killed. It reads its configuration from kedge.yaml.
+how far it got: full and incremental, in one direction or both, resumable, with
+nothing lost when it is killed. It reads its configuration from kedge.yaml.
 
 New here? "kedge demo" shows a sync in a minute, "kedge init" writes a config.`,
 		Example:       examples("kedge demo", "kedge init", "kedge check", "kedge sync --all", "kedge status"),
