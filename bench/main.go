@@ -2,7 +2,7 @@
 // physical work of the same job, on the same machine, with the same
 // durability. See README.md for what each row means.
 //
-//	go run ./bench [--rows N] [--pairs N] [--only NAME] [--write]
+//	go run ./bench [--rows N] [--pairs N] [--only NAME] [--peers] [--write]
 //
 // Everything that is measured runs in a process of its own, started by this
 // one, because only so its memory and CPU time are known for sure.
@@ -41,10 +41,14 @@ func run() error {
 	flag.IntVar(&b.rows, "rows", 1_000_000, "customers in the source")
 	flag.IntVar(&b.pairs, "pairs", 3, "how often kedge and floor run in turn; medians count")
 	flag.StringVar(&b.only, "only", "", "run only the groups whose name contains this, or one of several with commas: "+strings.Join(groupNames(), ", "))
+	flag.BoolVar(&b.peers, "peers", false, "also install other programs in a temporary folder, and measure against them")
 	write := flag.Bool("write", false, "write bench/RESULTS.md")
 	flag.Parse()
 	if b.rows < 100_000 || b.pairs < 1 {
 		return errors.New("--rows must be at least 100000 and --pairs at least 1")
+	}
+	if !b.peers && strings.Contains(b.only, "peer") {
+		return errors.New("peers are measured with --peers only: they are installed into a temporary folder")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -74,6 +78,7 @@ type bench struct {
 	rows  int
 	pairs int
 	only  string
+	peers bool
 
 	root    string // of the module
 	dir     string // for everything that is made, removed at the end
@@ -117,6 +122,8 @@ var groups = []group{
 	{"incremental-postgres", func(b *bench) ([]row, error) { return b.incremental(postgres) }},
 	{"resync-sqlite", func(b *bench) ([]row, error) { return b.resync(sqlite) }},
 	{"resync-postgres", func(b *bench) ([]row, error) { return b.resync(postgres) }},
+	{peerPrefix + "sqlite-utils", (*bench).sqliteUtils},
+	{peerPrefix + "pouchdb", (*bench).pouchDB},
 }
 
 func groupNames() []string {
@@ -180,5 +187,8 @@ func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
 
 // wants tells whether a group was asked for.
 func (b *bench) wants(group string) bool {
+	if strings.HasPrefix(group, peerPrefix) && !b.peers {
+		return false
+	}
 	return slices.ContainsFunc(strings.Split(b.only, ","), func(part string) bool { return strings.Contains(group, part) })
 }

@@ -49,14 +49,14 @@ func (b *bench) pushKedge() (turn func() (usage, error), stop func() error, err 
 		return nil, nil, err
 	}
 	return func() (usage, error) {
-		if err := s.edit(b.ctx); err != nil {
+		if err := s.edit(b.ctx, pushRows/pushEdits); err != nil {
 			return usage{}, err
 		}
 		u, err := b.kedgeAs(bothWays, s, from, "sync", "bench")
 		if err != nil {
 			return u, err
 		}
-		if err := b.pushed(s, from); err != nil {
+		if err := b.pushed(s, from, pushEdits); err != nil {
 			return u, err
 		}
 		_, err = b.kedgeAs(bothWays, s, from, "sync", "bench")
@@ -82,32 +82,31 @@ func (b *bench) pushFloor() (turn func() (usage, error), stop func() error, err 
 		return nil, nil, err
 	}
 	return func() (usage, error) {
-		if err := s.edit(b.ctx); err != nil {
+		if err := s.edit(b.ctx, pushRows/pushEdits); err != nil {
 			return usage{}, err
 		}
 		_, u, err := b.floor("floor-push", from.URL, s)
 		if err != nil {
 			return u, err
 		}
-		return u, b.pushed(s, from)
+		return u, b.pushed(s, from, pushEdits)
 	}, from.stop, nil
 }
 
-// edit makes the names of some customers, spread over all of them, one letter
-// longer.
-func (s *sink) edit(ctx context.Context) error {
-	return s.exec(ctx, fmt.Sprintf("UPDATE customer SET name = name || '.' WHERE CAST(substr(no, 2) AS integer) %% %d = 0", pushRows/pushEdits))
+// edit makes the name of every n-th customer one letter longer.
+func (s *sink) edit(ctx context.Context, every int) error {
+	return s.exec(ctx, fmt.Sprintf("UPDATE customer SET name = name || '.' WHERE CAST(substr(no, 2) AS integer) %% %d = 0", every))
 }
 
 // pushed fails if the service does not have what s has, with as many edits as
 // were made.
-func (b *bench) pushed(s *sink, from *service) error {
+func (b *bench) pushed(s *sink, from *service, edits int64) error {
 	before := from.State
 	if err := from.change(0); err != nil { // reads everything again
 		return err
 	}
-	if made := from.State.Letters - before.Letters; made != pushEdits {
-		return fmt.Errorf("%d edits have arrived, want %d", made, pushEdits)
+	if made := from.State.Letters - before.Letters; made != edits {
+		return fmt.Errorf("%d edits have arrived, want %d", made, edits)
 	}
 	return s.holds(b.ctx, from.State)
 }
