@@ -204,3 +204,69 @@ func TestUploadFilter(t *testing.T) {
 		w.table("A Draft 1.00", "B Bert 2.00")
 	})
 }
+
+// Lookups go up as they come down: parents first, cycles and self-references
+// in a second step, also between records that are all new.
+func TestLookupsGoUp(t *testing.T) {
+	yaml := strings.ReplaceAll(strings.Replace(withLookups, "PRIMARY", "", 1), "    key:", "    direction: bidirectional\n    key:")
+	each(t, yaml, func(t *testing.T, w *world) {
+		w.run(syncer.Request{})
+		const c1, c2, p1 = "00000000-0000-7000-8000-000000000001", "00000000-0000-7000-8000-000000000002", "00000000-0000-7000-8000-000000000003"
+		w.exec("INSERT INTO customer (id, no, name, contact, parent) VALUES (?, 'C1', 'Ann', ?, ?), (?, 'C2', 'Bob', NULL, ?)", c1, p1, c2, c2, c2)
+		w.exec("INSERT INTO person (id, id_no, name, customer) VALUES (?, 'P1', 'Pia', ?)", p1, c1)
+		w.run(syncer.Request{})
+		w.run(syncer.Request{})
+		w.same("customers there", w.fields("customers", "No", "Name", "Contact", "Parent"), "C1 Ann P1 C2", "C2 Bob - C2")
+		w.same("contacts there", w.fields("contacts", "Id", "Name", "Customer"), "P1 Pia C1")
+		w.both(none, none)
+
+		w.exec("UPDATE customer SET parent = ?, contact = NULL WHERE no = 'C1'", c1)
+		w.customer("C2", "Bob", "P1", "-")
+		w.run(syncer.Request{})
+		w.run(syncer.Request{})
+		w.same("customers there", w.fields("customers", "No", "Name", "Contact", "Parent"), "C1 Ann - C1", "C2 Bob P1 -")
+		w.same("customers here", w.rows("customer", "no", "contact", "parent"), "C1 - "+c1, "C2 "+p1+" -")
+		w.both(none, none)
+	})
+}
+
+// Of records that refer to each other, children are deleted first, also there.
+func TestChildrenAreDeletedFirstThere(t *testing.T) {
+	yaml := strings.ReplaceAll(strings.Replace(withLookups, "PRIMARY", "", 1), "    key:", "    direction: bidirectional\n    key:")
+	yaml = strings.Replace(yaml, "      - {external: Contact, local: contact, lookup: {entity: person}}\n", "", 1)
+	each(t, yaml, func(t *testing.T, w *world) {
+		var order []string
+		w.talkTo(&peer{before: func(changes []kedge.Change) {
+			for _, c := range changes {
+				if c.Op == kedge.Delete {
+					order = append(order, c.Entity)
+				}
+			}
+		}})
+		w.putFields("customers", []string{"C1", "Ann"}, "No", "Name")
+		w.contact("P1", "Pia", "C1")
+		w.run(syncer.Request{})
+		w.exec("DELETE FROM customer")
+		w.exec("DELETE FROM person")
+		w.run(syncer.Request{ForceDeletes: true})
+		w.same("order", order, "contacts", "customers")
+	})
+}
+
+// fields returns the records of an entity there, values in one text.
+func (w *world) fields(entity string, names ...string) []string {
+	w.t.Helper()
+	page, err := w.source.Driver.ReadPage(w.t.Context(), connectors.ReadRequest{Entity: entity, Fields: names, Size: 1000})
+	w.check(err)
+	list := make([]string, len(page.Records))
+	for i, r := range page.Records {
+		texts := make([]string, len(r.Values))
+		for j, v := range r.Values {
+			if texts[j] = v.Text(); v.IsEmpty() {
+				texts[j] = "-"
+			}
+		}
+		list[i] = strings.Join(texts, " ")
+	}
+	return list
+}
