@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/kedge-sync/kedge"
-	"github.com/kedge-sync/kedge/mapping"
 	"github.com/uptrace/bun"
 )
 
@@ -218,6 +217,3 @@ func retryDelay(attempts int64) time.Duration {
 
 // maxAttempts is how often an upload is tried.
 const maxAttempts = 8
-
-// uploadRule is what a local deletion does on the other side.
-func (e *entity) uploadRule() mapping.DeleteRule { return e.plan.Rules.Deletes.Upload }

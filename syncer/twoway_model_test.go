@@ -192,13 +192,13 @@ func (m *twoWay) step() {
 // change makes, edits or deletes a record on one side.
 func (m *twoWay) change(side who) {
 	tag := rapid.SampledFrom([]string{"A", "B", "C", "D"}).Draw(m.rt, "tag")
-	now, live := m.cards(side)[tag]
+	_, live := m.cards(side)[tag]
 	h := m.history(side, tag)
 	if !live {
 		if !h.mayCreate(m, side, tag) {
 			return
 		}
-		now = card{m.newName(), m.newBalance()}
+		now := card{m.newName(), m.newBalance()}
 		m.create(side, tag, now)
 		h.structural, h.live = true, true
 		h.took(now.name, now.balance)
