@@ -1,6 +1,7 @@
 package syncer_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/kedge-sync/kedge"
@@ -23,5 +24,75 @@ func TestDeletedThereBeforeTheFirstRead(t *testing.T) {
 		w.run(syncer.Request{})
 		w.run(syncer.Request{})
 		w.equalSides("B Berta 2.00", "Z Stays 1.00")
+	})
+}
+
+// A deletion here that wins over an edit there deletes what was edited.
+func TestDeletionWinsOverEdit(t *testing.T) {
+	each(t, strings.Replace(bothWays, "    key:", "    conflict: {editVsDelete: local_wins}\n    key:", 1), func(t *testing.T, w *world) {
+		w.put("A Anna 1.00", "B Bert 2.00")
+		w.run(syncer.Request{})
+		w.exec("DELETE FROM customer WHERE erp_no = 'A'")
+		w.put("A Anne 5.00")
+		w.run(syncer.Request{})
+		w.run(syncer.Request{})
+		w.equalSides("B Bert 2.00")
+	})
+}
+
+// A conflict is reported once, however often it is met, and an edit that makes
+// both sides equal ends it.
+func TestConflictIsReportedOnce(t *testing.T) {
+	each(t, strings.Replace(bothWays, "    key:", "    conflict: manual\n    key:", 1), func(t *testing.T, w *world) {
+		w.source.edit = func(e *kedge.Entity) { e.Concurrency = false }
+		w.put("A Anna 1.00")
+		w.run(syncer.Request{})
+		w.exec("UPDATE customer SET name = 'Here' WHERE erp_no = 'A'")
+		w.put("A There 1.00")
+		for range 2 {
+			w.run(syncer.Request{})
+			w.run(syncer.Request{Full: true})
+		}
+		all, err := w.syncer.Conflicts(t.Context(), syncer.ConflictQuery{All: true})
+		w.check(err)
+		if n := w.codes()["conflict"]; len(all) != 1 || n != 1 {
+			t.Errorf("%d conflicts and %d log entries, want 1 and 1", len(all), n)
+		}
+		w.exec("UPDATE customer SET name = 'There' WHERE erp_no = 'A'")
+		w.run(syncer.Request{})
+		open, err := w.syncer.Conflicts(t.Context(), syncer.ConflictQuery{})
+		w.check(err)
+		if len(open) != 0 {
+			t.Errorf("%d conflicts are open", len(open))
+		}
+		w.equalSides("A There 1.00")
+		w.both(none, none)
+	})
+}
+
+// An edit of a record whose upload failed takes its place.
+func TestEditAfterFailedUpload(t *testing.T) {
+	each(t, bothWays, func(t *testing.T, w *world) {
+		p := w.talkTo(&peer{})
+		w.put("A Anna 1.00")
+		w.run(syncer.Request{})
+		for _, name := range []string{"Anne", "Anni"} {
+			p.fault = func([]kedge.Change) peerFault { return busyOne }
+			w.exec("UPDATE customer SET name = ? WHERE erp_no = 'A'", name)
+			w.run(syncer.Request{})
+		}
+		waiting, err := w.syncer.Transactions(t.Context(), syncer.TransactionQuery{})
+		w.check(err)
+		if len(waiting) != 1 || waiting[0].State != syncer.TxFailed {
+			t.Errorf("transactions %+v, want one that failed", waiting)
+		}
+		p.fault = nil
+		w.exec("UPDATE customer SET name = 'Annika' WHERE erp_no = 'A'")
+		w.run(syncer.Request{})
+		w.equalSides("A Annika 1.00")
+		w.run(syncer.Request{})
+		if w.both(none, none); p.writes != 1 {
+			t.Errorf("%d writes there, want 1", p.writes)
+		}
 	})
 }
