@@ -104,8 +104,8 @@ func (d *decision) compare(i int) {
 	base, local, remote := value(d.Base, i), value(d.Local, i), value(d.Remote, i)
 	d.down[i] = d.downloads(i) && !remote.IsMissing() && !d.plan.Equal(i, base, remote)
 	d.up[i] = d.uploads(i) && !local.IsMissing() && !d.plan.Equal(i, base, local)
-	if base.IsMissing() && local.IsNull() && remote.IsMissing() {
-		d.up[i] = false // nothing is known there, and nothing is here
+	if d.unset(i) {
+		d.up[i] = false
 	}
 	if local.IsMissing() || remote.IsMissing() {
 		return
@@ -117,6 +117,13 @@ func (d *decision) compare(i int) {
 	if d.down[i] && d.up[i] {
 		d.double[i] = true
 	}
+}
+
+// unset tells whether a local field is empty and always was, as far as anybody
+// knows: a column that was just added, say. That is no edit, and takes nothing
+// away from the other side.
+func (d *decision) unset(i int) bool {
+	return value(d.Base, i).IsMissing() && value(d.Local, i).IsNull()
 }
 
 // downloads and uploads tell which way a field goes. An import and an export
@@ -213,7 +220,7 @@ func (d *decision) mergeRecord(v Verdict) Verdict {
 		clear(d.up)
 	case mapping.LocalWins:
 		for i := range d.up {
-			if d.uploads(i) && !value(d.Local, i).IsMissing() {
+			if d.uploads(i) && !value(d.Local, i).IsMissing() && !d.unset(i) {
 				d.up[i] = d.up[i] || d.down[i] || policy == mapping.LocalWinsFull && !d.plan.Equal(i, value(d.Local, i), value(d.Remote, i))
 				d.down[i] = false
 			}

@@ -94,6 +94,10 @@ func (e *entity) decideOne(it *item, base *baseRow, local *kedge.Record) error {
 	if e.resolving != nil {
 		return e.resolving.decide(it, s)
 	}
+	if e.frozen[it.rec.Key] && e.run.op() != Sync {
+		it.outcome = Kept // neither an import nor an export ends a conflict
+		return nil
+	}
 	v := Decide(s, e.plan, e.run.op())
 	if e.frozen[it.rec.Key] && v.Action != Park {
 		it.thaw = true

@@ -256,14 +256,21 @@ func (a *app) integrationsEdit() *cobra.Command {
 			if external == "" && local == "" {
 				return usagef("give --external or --local")
 			}
-			for flag, to := range map[string]*string{external: &i.External, local: &i.Local} {
-				if flag == "" {
+			for _, side := range []struct {
+				flag string
+				to   *string
+			}{{external, &i.External}, {local, &i.Local}} {
+				if side.flag == "" {
 					continue
 				}
-				if _, err := a.connect(cmd.Context(), flag, i.Name); err != nil {
+				conn, err := a.connect(cmd.Context(), side.flag, i.Name)
+				if err != nil {
 					return err
 				}
-				*to = flag
+				if err := conn.Close(); err != nil {
+					return err
+				}
+				*side.to = side.flag
 			}
 			i.Author = user()
 			saved, err := s.Save(cmd.Context(), *i)
