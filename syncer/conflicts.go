@@ -115,14 +115,15 @@ func (e *entity) isReported(ctx context.Context, db bun.IDB, c *conflictRow) (bo
 		Where("base = ? AND local = ? AND remote = ?", c.Base, c.Local, c.Remote).Exists(ctx)
 }
 
-// park freezes a record.
+// park freezes a record. The direction that meets the conflict first in a run
+// counts it.
 func (e *entity) park(k kedge.Key) {
 	e.frozen[k] = true
-	if e.silent {
+	if _, met := e.parked[k]; !met {
 		if e.parked == nil {
 			e.parked = map[kedge.Key]bool{}
 		}
-		e.parked[k] = true
+		e.parked[k] = e.silent
 	}
 }
 

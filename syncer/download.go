@@ -56,7 +56,7 @@ type entity struct {
 	salt       uint64             // keeps their hashes apart from those of a download alone
 	up         *upload            // nil if this run sends nothing
 	frozen     map[kedge.Key]bool // records with an open conflict
-	parked     map[kedge.Key]bool // of those, the ones that this run's upload found
+	parked     map[kedge.Key]bool // of those, the ones that this run met; true if its upload did
 	echoes     map[kedge.Key]*writeRow
 	consumed   []int64 // echoes that came
 	nearMisses int64
