@@ -42,7 +42,8 @@ type Driver interface {
 	// comes at least once, even if it is edited meanwhile. In an incremental
 	// read each record changed or deleted after Anchor comes at least once.
 	// The last page has Next "" and, if the entity has Delta, an Anchor that
-	// was fixed before the first row was read and travelled in the token. A
+	// was fixed before the first row was read and travelled in the token; a full
+	// read that finds that changes cannot be read after all leaves it "". A
 	// read that failed never ends in a page with Next "".
 	//
 	// Kinds of errors: NotFound for the entity; Invalid for a field, a filter

@@ -255,7 +255,12 @@ func (e *entity) readChanges(ctx context.Context) error {
 	return e.changesFrom(ctx)
 }
 
+// changesFrom reads what changed since the anchor. Without one, the full read of
+// this run found that the external system cannot tell: the next run reads all.
 func (e *entity) changesFrom(ctx context.Context) error {
+	if e.anchor.Anchor == "" {
+		return nil
+	}
 	return e.pages(ctx, connectors.ReadRequest{Anchor: kedge.Anchor(e.anchor.Anchor), Token: connectors.Token(e.anchor.PageToken)})
 }
 

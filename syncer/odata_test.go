@@ -389,6 +389,20 @@ func TestLostTrackingHeals(t *testing.T) {
 	})
 }
 
+// TestNoTrackingAtAll reads all in each run where there are neither delta links
+// nor versions, also in the run that finds this out.
+func TestNoTrackingAtAll(t *testing.T) {
+	eachOData(t, odatatest.Options{NoDelta: true, NoVersion: true}, nil, func(t *testing.T, w *odataWorld) {
+		for round := range 3 {
+			if res := w.quiet(syncer.Request{}); res.Entities[0].Mode != "full" {
+				t.Errorf("run %d is %s, want full", round, res.Entities[0].Mode)
+			}
+			w.same()
+			w.edit(round)
+		}
+	})
+}
+
 // TestExpiredAnchorOverHTTP reads everything once when the delta link is gone.
 func TestExpiredAnchorOverHTTP(t *testing.T) {
 	eachOData(t, odatatest.Options{}, nil, func(t *testing.T, w *odataWorld) {

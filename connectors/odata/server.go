@@ -78,7 +78,8 @@ func tracksChanges(h http.Header) bool {
 	return strings.Contains(strings.ToLower(strings.Join(h.Values("Preference-Applied"), ",")), "track-changes")
 }
 
-// fullAnchor returns the anchor at the end of a full read.
+// fullAnchor returns the anchor at the end of a full read, "" if changes cannot
+// be found in another way than by the next one.
 func (r *read) fullAnchor(ctx context.Context, t *token, base *url.URL, deltaLink string) (kedge.Anchor, error) {
 	switch t.Mode {
 	case byVersion:
@@ -90,8 +91,7 @@ func (r *read) fullAnchor(ctx context.Context, t *token, base *url.URL, deltaLin
 		}
 		return r.noDelta(ctx)
 	}
-	a := anchor{Mode: byFull, Entity: r.e.info.Name}
-	return a.encode(), nil
+	return "", nil
 }
 
 // learn stores what was found about the entity.

@@ -101,15 +101,14 @@ func refused(err error) bool {
 }
 
 // noDelta tells what follows if the last page has no delta link, although it
-// was expected: without a choice an error, else an anchor that leads to a full
-// read in another way.
+// was expected: without a choice an error, else no anchor, so that the next read
+// is a full one in another way.
 func (r *read) noDelta(ctx context.Context) (kedge.Anchor, error) {
 	r.learn(ctx, func(f *finding) { f.Delta = failed })
 	if r.e.opts.Tracking == byDelta {
 		return "", errNoDelta()
 	}
-	a := anchor{Mode: byFull, Entity: r.e.info.Name}
-	return a.encode(), nil
+	return "", nil
 }
 
 // tracked tells from the first page of a tracked read whether there will be a
