@@ -17,7 +17,7 @@ var layers = [][]string{
 	{"connectors/memory", "connectors/odata", "connectors/sqltable", "connectors/conntest", "mapping", "internal/odatatest"},
 	{"syncer"},
 	{"cmd/kedge"},
-	{"bench", "internal/docgen"},
+	{"bench", "e2e", "internal/docgen"},
 }
 
 func TestImports(t *testing.T) {
