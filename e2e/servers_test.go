@@ -74,6 +74,14 @@ func TestServers(t *testing.T) {
 					t.Errorf("connections test does not say %q: %s", want, out)
 				}
 			}
+			if !s.vague { // else it cannot prove that the record is deleted
+				out := strings.Join(strings.Fields(s.kedge("connections", "test", "shop", "--write", "--entity", s.set)), " ")
+				for _, want := range []string{"insert yes done", "update yes done", "delete yes done"} {
+					if !strings.Contains(out, want) {
+						t.Errorf("connections test --write does not say %q: %s", want, out)
+					}
+				}
+			}
 			s.kedge("map", "tables", "shop", "--yes")
 			s.kedge("sync", "shop")
 			s.same(25)
