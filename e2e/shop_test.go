@@ -85,7 +85,7 @@ func (s *shop) site() {
 		}
 	}
 	for name, text := range map[string]string{
-		"kedge.yaml": fmt.Sprintf("version: 1\nconnections:\n  shop: {kind: odata, url: %q%s}\n"+
+		"kedge.yaml": fmt.Sprintf("version: 1\nconnections:\n  shop: {kind: odata, url: %q, pageSize: 10%s}\n"+
 			"integrations: [{name: shop, external: shop, mapping: shop.yaml}]\n", s.url, options),
 		"shop.yaml": fmt.Sprintf("kedge: mapping/v1\nentities:\n  - external: %s\n    local: %s\n    direction: bidirectional\n"+
 			"    deletes: {download: delete, upload: delete}\n"+
