@@ -16,7 +16,7 @@ build: ## build bin/kedge
 # A process with the race detector waits a second before it ends, and the tests
 # start more than a thousand of them.
 test: postgres ## all tests, on SQLite and PostgreSQL, with the race detector
-	GOTMPDIR=$${TMPDIR:-/tmp} TMPDIR=$$(sh internal/testtmp.sh) GORACE=atexit_sleep_ms=10 $(GO) test -race -timeout 30m ./...
+	GOTMPDIR=$${TMPDIR:-/tmp} TMPDIR=$$(sh internal/testtmp.sh) GORACE=atexit_sleep_ms=10 $(GO) test -race -p 3 -timeout 30m ./...
 
 postgres: # the tests need PostgreSQL's programs, or KEDGE_TEST_POSTGRES
 	@sh internal/store/storetest/install.sh

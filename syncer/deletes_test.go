@@ -43,6 +43,7 @@ func (w *world) deleteFirst(n int) {
 }
 
 func TestDeleteRules(t *testing.T) {
+	t.Parallel()
 	for rule, want := range map[string]struct {
 		rows, back []string
 		deleted    int64
@@ -92,6 +93,7 @@ func TestIgnoredDeletesNeedNobody(t *testing.T) {
 }
 
 func TestBreaker(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		rules              string
 		rows, limit, total int

@@ -20,6 +20,7 @@ func eachFiltered(t *testing.T, filter, rules string, test func(t *testing.T, w 
 }
 
 func TestLeavingTheFilter(t *testing.T) {
+	t.Parallel()
 	for _, full := range []string{"incremental", "full", "full of a source that does not filter"} {
 		for rule, left := range map[string][]string{"delete": {"C1 Ann 1"}, "keep": {"C1 Ann 1", "C2 Bob 2"}} {
 			t.Run(full+" "+rule, func(t *testing.T) {

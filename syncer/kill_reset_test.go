@@ -13,6 +13,7 @@ import (
 // transaction in which they replace (r2): nothing has changed then, and the next
 // sync sends what was edited here. A reset that survives drops it.
 func TestKillReset(t *testing.T) {
+	t.Parallel()
 	for _, point := range []string{"r1", "r2"} {
 		t.Run(point, func(t *testing.T) {
 			eachTwoWay(t, func(t *testing.T, c *twoWaySite) {

@@ -23,6 +23,7 @@ import (
 
 // TestKillIncremental kills incremental runs at each point they pass.
 func TestKillIncremental(t *testing.T) {
+	t.Parallel()
 	for _, point := range []string{"p1", "p2", "p3", "p5", "p11"} {
 		t.Run(point, func(t *testing.T) {
 			eachCrash(t, false, func(t *testing.T, c *crashSite) {
@@ -35,6 +36,7 @@ func TestKillIncremental(t *testing.T) {
 
 // TestKillFull kills full reads, which sweep: rows vanish without a trace.
 func TestKillFull(t *testing.T) {
+	t.Parallel()
 	for _, point := range []string{"p1", "p2", "p3", "p5", "p6", "p11"} {
 		t.Run(point, func(t *testing.T) {
 			eachCrash(t, false, func(t *testing.T, c *crashSite) {
@@ -50,6 +52,7 @@ func TestKillFull(t *testing.T) {
 
 // TestKillFirstRead kills the very first read, page by page.
 func TestKillFirstRead(t *testing.T) {
+	t.Parallel()
 	for _, point := range []string{"p1", "p2", "p3", "p5", "p6"} {
 		t.Run(point, func(t *testing.T) {
 			eachCrash(t, false, func(t *testing.T, c *crashSite) {
@@ -73,6 +76,7 @@ func TestKillFirstRead(t *testing.T) {
 // TestKillBetweenTwoDatabases kills runs whose local side is not in kedge's
 // database: rows are written, and what is known about them is not.
 func TestKillBetweenTwoDatabases(t *testing.T) {
+	t.Parallel()
 	for _, point := range []string{"p2", "p3", "p4"} {
 		t.Run(point, func(t *testing.T) {
 			eachCrash(t, true, func(t *testing.T, c *crashSite) {
@@ -110,6 +114,7 @@ func TestKilledRunIsTold(t *testing.T) {
 // TestTornLog cuts SQLite's write-ahead log of a killed run at many bytes:
 // what is left is a state in which rows and position agree.
 func TestTornLog(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	c := newCrashSite(t, "sqlite:"+filepath.Join(dir, "kedge.db"), false)
 	p := c.crashPlan
@@ -153,6 +158,7 @@ func (c *crashSite) survives() bool {
 // TestPausedHolder stops a process in the middle of a run until its lease has
 // run out and another has taken over. When it goes on, it must write nothing.
 func TestPausedHolder(t *testing.T) {
+	t.Parallel()
 	eachCrash(t, false, func(t *testing.T, c *crashSite) {
 		p := c.crashPlan
 		p.Point, p.Nth, p.Stop, p.TTL = "p1", 2, true, time.Second

@@ -19,6 +19,7 @@ import (
 // sent (p7), about to be sent (p8), sent without an answer (p9), some sent and
 // others that refer to them not (p10).
 func TestKillUpload(t *testing.T) {
+	t.Parallel()
 	for _, point := range []string{"p7", "p8", "p9", "p10"} {
 		t.Run(point, func(t *testing.T) {
 			eachTwoWay(t, func(t *testing.T, c *twoWaySite) {
@@ -31,6 +32,7 @@ func TestKillUpload(t *testing.T) {
 
 // TestKillTwoWay kills runs at the points of downloads, while both sides are edited.
 func TestKillTwoWay(t *testing.T) {
+	t.Parallel()
 	for _, point := range []string{"p1", "p2", "p3", "p5", "p6", "p11"} {
 		t.Run(point, func(t *testing.T) {
 			eachTwoWay(t, func(t *testing.T, c *twoWaySite) {
@@ -44,6 +46,7 @@ func TestKillTwoWay(t *testing.T) {
 // TestKillFirstUpload kills the first run of two sides that have records of
 // their own and records in common, again and again.
 func TestKillFirstUpload(t *testing.T) {
+	t.Parallel()
 	for _, point := range []string{"p2", "p5", "p6", "p7", "p8", "p9", "p10"} {
 		t.Run(point, func(t *testing.T) {
 			eachTwoWay(t, func(t *testing.T, c *twoWaySite) {
@@ -76,6 +79,7 @@ func TestKillFirstUpload(t *testing.T) {
 // taken over. When it goes on it writes nothing here; what it still sends does
 // not make a record twice.
 func TestPausedSender(t *testing.T) {
+	t.Parallel()
 	for _, point := range []string{"p7", "p8", "p9"} {
 		t.Run(point, func(t *testing.T) {
 			eachTwoWay(t, func(t *testing.T, c *twoWaySite) {

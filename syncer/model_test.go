@@ -20,6 +20,7 @@ import (
 // TestModel makes random edits, faults and runs. Once they stop, the local
 // rows are those of the source, and a further run has nothing to write.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	for engine, checks := range map[string]string{"sqlite": "40", "postgres": "8"} {
 		t.Run(engine, func(t *testing.T) {
 			var s *store.Store

@@ -22,6 +22,7 @@ import (
 // with the service by count, exact sums and a hash of all values, and looks at
 // every request that was sent for it.
 func TestLargeFullSync(t *testing.T) {
+	t.Parallel()
 	const rows, page = 100_000, 5000
 	set := odatatest.Set{Entity: items, Rows: rows, Row: func(i int) []kedge.Value {
 		return []kedge.Value{

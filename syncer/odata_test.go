@@ -250,6 +250,7 @@ func optionsFor(quirks []string, tracking string) map[string]any {
 // TestQuirksAndFaults syncs with every quirk and every fault alone, and with
 // random pairs of them, in each way of following changes.
 func TestQuirksAndFaults(t *testing.T) {
+	t.Parallel()
 	var quirks []string
 	for _, q := range odatatest.ReadQuirks() {
 		if q.Name != odatatest.ForeignLinks { // ends in a refused run; see TestForeignLinks

@@ -93,6 +93,7 @@ var writeFaults = []string{"lose-reply=0.3", "500=0.2", "429=0.2", "part-429=0.2
 // every fault alone, and with random pairs of them, in both formats of batches
 // and without.
 func TestWriteQuirksAndFaults(t *testing.T) {
+	t.Parallel()
 	all := slices.Clone(writeFaults)
 	for _, q := range odatatest.WriteQuirks() {
 		all = append(all, q.Name)

@@ -18,6 +18,7 @@ import (
 // and some not: both sides are equal then, the other side is as it was, rows
 // that match keep their local keys, and the next sync has nothing to do.
 func TestResetHistories(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			each(t, bothWays, func(t *testing.T, w *world) {

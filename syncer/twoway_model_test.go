@@ -27,6 +27,7 @@ import (
 // edit of one side is lost, nothing is doubled, and a further run writes
 // nothing.
 func TestTwoWayModel(t *testing.T) {
+	t.Parallel()
 	migrations := append(syncer.Migrations(), sqltable.Migrations()...)
 	for _, engine := range []struct {
 		name, checks string
