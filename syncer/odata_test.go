@@ -284,6 +284,7 @@ func TestQuirksAndFaults(t *testing.T) {
 			}
 			for i, open := range engines {
 				t.Run(strings.Join(names, "+")+"/"+tracking+"/"+store.Engine(i).String(), func(t *testing.T) {
+					t.Parallel()
 					o := odatatest.Options{Seed: uint64(n), NoDelta: m == 1}
 					for _, name := range names {
 						if strings.Contains(name, "=") {

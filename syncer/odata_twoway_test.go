@@ -104,7 +104,7 @@ func TestWriteQuirksAndFaults(t *testing.T) {
 		cases = append(cases, []string{name})
 	}
 	rnd := rand.New(rand.NewPCG(3, 4))
-	for len(cases) < len(all)+26 {
+	for len(cases) < len(all)+13 {
 		a, b := all[rnd.IntN(len(all))], all[rnd.IntN(len(all))]
 		if a != b {
 			cases = append(cases, []string{a, b})
@@ -122,6 +122,7 @@ func TestWriteQuirksAndFaults(t *testing.T) {
 			}
 			for i, open := range engines {
 				t.Run(strings.Join(names, "+")+"/"+batch+"/"+store.Engine(i).String(), func(t *testing.T) {
+					t.Parallel()
 					o := odatatest.Options{Seed: uint64(n), NoUpsert: n%2 == 1, NeedIfMatch: n%3 == 1, Repeatable: n%5 == 4, NoDelta: n%7 == 6}
 					for _, name := range names {
 						if strings.Contains(name, "=") {
