@@ -137,13 +137,11 @@ func (u *upload) readBack(ctx context.Context, applied []*outgoing) error {
 		return nil
 	}
 	answers, err := u.readKeys(ctx, keys)
-	switch kedge.KindOf(err) {
-	case kedge.Internal, kedge.Invalid:
-		if err != nil {
+	if err != nil {
+		if kind := kedge.KindOf(err); kind == kedge.Internal || kind == kedge.Invalid {
 			return err
 		}
-	default: // what was applied is stored all the same; the next download brings the rest
-		return nil
+		return nil // what was applied is stored all the same; the next download brings the rest
 	}
 	for i, a := range answers {
 		if a.found {

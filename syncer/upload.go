@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -169,10 +168,11 @@ func (u *upload) takePage(ctx context.Context, page *connectors.Page, seen map[u
 			}
 			u.note(bad.Key, Quarantined)
 		}
+		u.countUnsent(locals)
 		if page.Next != "" || u.run.op() != Sync {
-			return u.countUnsent(locals)
+			return nil
 		}
-		return errors.Join(u.countUnsent(locals), u.savePosition(ctx, tx, page))
+		return u.savePosition(ctx, tx, page)
 	})
 	if err != nil || page.Next != "" || page.Anchor == "" || u.run.op() != Sync {
 		return err
@@ -181,15 +181,12 @@ func (u *upload) takePage(ctx context.Context, page *connectors.Page, seen map[u
 	return u.ackLocal(ctx)
 }
 
-func (u *upload) countUnsent(locals []*localItem) error {
+func (u *upload) countUnsent(locals []*localItem) {
 	for _, l := range locals {
-		if l.action == "" {
-			if u.outcomes[l.rec.Key] == notSeen {
-				u.counts.count(notSeen, l.outcome)
-			}
+		if l.action == "" && u.outcomes[l.rec.Key] == notSeen {
+			u.counts.count(notSeen, l.outcome)
 		}
 	}
-	return nil
 }
 
 func (u *upload) savePosition(ctx context.Context, tx *store.Tx, page *connectors.Page) error {
