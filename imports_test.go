@@ -12,7 +12,7 @@ import (
 // are not named themselves, and packages of one folder may import each other.
 var layers = [][]string{
 	{"", "internal/nearest"},
-	{"connectors/filter", "internal/httpclient", "internal/store"},
+	{"connectors/filter", "internal/httpapi", "internal/httpclient", "internal/store"},
 	{"connectors"},
 	{"connectors/memory", "connectors/odata", "connectors/sqltable", "connectors/conntest", "mapping", "internal/odatatest"},
 	{"syncer"},
