@@ -18,10 +18,12 @@ import (
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/cmd/kedge/config"
+	"github.com/kedge-sync/kedge/cmd/kedge/server"
 	"github.com/kedge-sync/kedge/connectors"
 	"github.com/kedge-sync/kedge/connectors/memory"
 	"github.com/kedge-sync/kedge/connectors/odata"
 	"github.com/kedge-sync/kedge/connectors/sqltable"
+	"github.com/kedge-sync/kedge/internal/httpapi"
 	"github.com/kedge-sync/kedge/internal/httpclient"
 	"github.com/kedge-sync/kedge/internal/store"
 	"github.com/kedge-sync/kedge/syncer"
@@ -35,6 +37,7 @@ type app struct {
 	json       bool
 	noMigrate  bool
 	prompt     bool // a person may be asked to sign in
+	serving    bool // the command is "kedge serve"
 	patient    bool // the command runs integrations: a system that is down may come back
 
 	cfg      *config.Config
@@ -57,7 +60,7 @@ func registry() *connectors.Registry {
 
 // migrations are the steps that make kedge's own tables.
 func migrations() []store.Migration {
-	return slices.Concat(store.Migrations(), connectionMigrations(), sqltable.Migrations(), syncer.Migrations())
+	return slices.Concat(store.Migrations(), connectionMigrations(), server.TokenMigrations(), sqltable.Migrations(), syncer.Migrations())
 }
 
 // config reads the configuration, once.
@@ -257,13 +260,19 @@ func (a *app) showDeviceCode(connection string) httpclient.DevicePrompt {
 
 func (a *app) logger() *slog.Logger {
 	level := slog.LevelWarn
+	if a.serving {
+		level = slog.LevelInfo
+	}
 	if a.cfg != nil && a.cfg.Log.Level != "" {
 		// The config was checked; an unknown level keeps the default.
 		_ = level.UnmarshalText([]byte(a.cfg.Log.Level))
 	}
 	opts := &slog.HandlerOptions{Level: level}
 	if a.cfg != nil && a.cfg.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+		return slog.New(httpapi.LogRequestID(slog.NewJSONHandler(os.Stderr, opts)))
+	}
+	if a.serving {
+		return slog.New(httpapi.LogRequestID(slog.NewTextHandler(os.Stderr, opts)))
 	}
 	if a.waits == nil {
 		a.waits = &waitLines{Handler: slog.NewTextHandler(os.Stderr, opts), out: os.Stderr, now: time.Now}

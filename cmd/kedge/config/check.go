@@ -4,11 +4,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kedge-sync/kedge/internal/store"
@@ -23,6 +25,14 @@ var connectionName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 func (c *Config) fill() {
 	if c.Store.DSN == "" {
 		c.Store.DSN = "sqlite:kedge.db"
+	}
+	if c.Server.Listen == "" {
+		c.Server.Listen = "127.0.0.1:8080"
+	}
+	for _, pem := range []*string{&c.Server.TLS.Cert, &c.Server.TLS.Key} {
+		if !strings.HasPrefix(*pem, "-----BEGIN") { // a reference may bring the text itself
+			*pem = c.files[0].relative(*pem)
+		}
 	}
 	if c.Connections == nil {
 		c.Connections = map[string]Connection{}
@@ -66,6 +76,9 @@ func (c *Config) check() error {
 	if err := c.checkIntegrations(); err != nil {
 		return err
 	}
+	if err := c.checkServer(); err != nil {
+		return err
+	}
 	if c.Log.Format != "" && c.Log.Format != "text" && c.Log.Format != "json" {
 		return main.errorAt("$.log.format", "log.format: must be text or json")
 	}
@@ -92,6 +105,25 @@ func (c *Config) check() error {
 	}
 	_, err := c.KeyRing()
 	return err
+}
+
+func (c *Config) checkServer() error {
+	fail := func(key, text string) error { return c.files[0].errorAt("$.server."+key, "server."+key+": "+text) }
+	if _, port, err := net.SplitHostPort(c.Server.Listen); err != nil {
+		return fail("listen", "write HOST:PORT, such as 127.0.0.1:8080")
+	} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fail("listen", "the port must be a number from 0 to 65535")
+	}
+	if c.Server.PublicURL != "" {
+		u, err := url.Parse(c.Server.PublicURL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return fail("publicURL", "write the address that others use, such as https://kedge.example.com")
+		}
+	}
+	if (c.Server.TLS.Cert == "") != (c.Server.TLS.Key == "") {
+		return fail("tls", "needs both cert and key, or neither")
+	}
+	return nil
 }
 
 func (c *Config) checkIntegrations() error {

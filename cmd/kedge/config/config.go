@@ -13,6 +13,7 @@ type Config struct {
 	Version      int                   `yaml:"version" json:"version"`
 	Include      []string              `yaml:"include" json:"include,omitempty"`
 	Store        Store                 `yaml:"store" json:"store"`
+	Server       Server                `yaml:"server" json:"server"`
 	Connections  map[string]Connection `yaml:"connections" json:"connections,omitempty"`
 	Integrations []Integration         `yaml:"integrations" json:"integrations,omitempty"`
 	Sync         Sync                  `yaml:"sync" json:"sync"`
@@ -29,6 +30,24 @@ type Store struct {
 	DSN string `yaml:"dsn" json:"dsn"`
 	// LeaseTTL is how long a run that does not answer keeps its lease. Defaults to 30s.
 	LeaseTTL Duration `yaml:"leaseTTL" json:"leaseTTL,omitempty"`
+}
+
+// Server says how "kedge serve" is reached.
+type Server struct {
+	// Listen is "HOST:PORT". Defaults to "127.0.0.1:8080". Other hosts than
+	// loopback need an operator token.
+	Listen string `yaml:"listen" json:"listen"`
+	// PublicURL is the address by which others reach this server, if it is
+	// another one: behind a proxy, say.
+	PublicURL string `yaml:"publicURL" json:"publicURL,omitempty"`
+	TLS       TLS    `yaml:"tls" json:"tls"`
+}
+
+// TLS names the files, in PEM, of a server's certificate and its key, relative
+// to the file that names them.
+type TLS struct {
+	Cert string `yaml:"cert" json:"cert,omitempty"` // with the certificates between it and the authority
+	Key  string `yaml:"key" json:"key,omitempty"`
 }
 
 // A Connection is a block of connections: its kind, and what that kind needs.
@@ -80,7 +99,7 @@ type Key struct {
 // Log says how kedge writes its own log, on standard error.
 type Log struct {
 	Format string `yaml:"format" json:"format,omitempty"` // text (default) or json
-	Level  string `yaml:"level" json:"level,omitempty"`   // debug, info, warn (default), error
+	Level  string `yaml:"level" json:"level,omitempty"`   // debug, info (default of serve), warn (default else), error
 }
 
 // A Duration is written as 90s, 15m, 168h, 7d or 10y; a day has 24 hours and a

@@ -16,6 +16,11 @@ var descriptions = map[string]string{
 	"store":            "Where kedge keeps its state.",
 	"dsn":              `"sqlite:PATH" or "postgres://…".`,
 	"leaseTTL":         "How long a run that does not answer keeps its lease. Default 30s.",
+	"server":           "How kedge serve is reached.",
+	"listen":           "HOST:PORT. Default 127.0.0.1:8080. Other hosts than loopback need an operator token.",
+	"publicURL":        "Address by which others reach the server, if it is another one: behind a proxy, say.",
+	"tls":              "Certificate of the server.",
+	"cert":             "PEM file of the certificate and those between it and the authority, relative to this file.",
 	"connections":      "The systems that kedge talks to, by name.",
 	"integrations":     "Pairs of connections that are kept in step.",
 	"external":         "Connection of the remote side.",
@@ -34,7 +39,7 @@ var descriptions = map[string]string{
 	"value":            "Base64 of 32 bytes.",
 	"log":              "kedge's own log, on standard error.",
 	"format":           "text (default) or json.",
-	"level":            "debug, info, warn (default) or error.",
+	"level":            "debug, info (default of the server), warn (default of other commands) or error.",
 }
 
 // Schema returns the JSON Schema (2020-12) of the configuration, with the
