@@ -366,6 +366,7 @@ func (m *twoWay) quiet() {
 }
 
 func (m *twoWay) quietRun() {
+	storetest.Settle(m.t, m.store)
 	m.now = m.now.Add(2 * time.Hour)
 	res, err := m.syncer.Run(m.t.Context(), syncer.Request{Integration: "crm"})
 	m.note("→ %s %v %v", res.State, res.Entities, err)

@@ -240,9 +240,12 @@ func (w *world) delete(keys ...kedge.Key) {
 	w.check(w.remote.Delete(w.t.Context(), "customers", keys...))
 }
 
-// run runs the integration and fails the test if it can't.
+// run runs the integration and fails the test if it can't. A run on PostgreSQL
+// reads local changes no further than the oldest transaction on the server, which
+// may be one of another test: then the next run reads them.
 func (w *world) run(req syncer.Request) syncer.Result {
 	w.t.Helper()
+	storetest.Settle(w.t, w.store)
 	req.Integration = "crm"
 	w.now = w.now.Add(time.Minute)
 	res, err := w.syncer.Run(w.t.Context(), req)

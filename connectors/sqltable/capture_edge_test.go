@@ -39,7 +39,7 @@ func TestCaptureOfHostileNames(t *testing.T) {
 		c.sql("INSERT INTO " + quote(table) + " VALUES ('it''s, \"?\\ $1', 'x'), ('gone', NULL)")
 		c.sql("UPDATE " + quote(table) + " SET " + quote(field) + " = 'y'")
 		c.sql("DELETE FROM " + quote(table) + " WHERE " + quote(key) + " = 'gone'")
-		settle(t, t.Context(), c.store)
+		storetest.Settle(t, c.store)
 		got := readAll(t, d, req)
 		if len(got) != 2 || got["gone"].Removed != kedge.Deleted || got[`it's, "?\ $1`].Values[0].Text() != "y" {
 			t.Errorf("got %v", got)
@@ -94,7 +94,7 @@ func TestCaptureOfKeys(t *testing.T) {
 				settings = "SET LOCAL datestyle = 'German'; SET LOCAL timezone = 'Asia/Kathmandu'; SET LOCAL bytea_output = 'escape'; "
 			}
 			c.inTx(settings + "UPDATE " + name + " SET v = 1")
-			settle(t, t.Context(), c.store)
+			storetest.Settle(t, c.store)
 			got := readAll(t, c.driver("x"), req)
 			for key := range all {
 				if r, ok := got[key]; !ok || r.Removed != kedge.Live || r.Values[0].Text() != "1" {
@@ -102,7 +102,7 @@ func TestCaptureOfKeys(t *testing.T) {
 				}
 			}
 			c.inTx(settings + "DELETE FROM " + name)
-			settle(t, t.Context(), c.store)
+			storetest.Settle(t, c.store)
 			for key, r := range readAll(t, c.driver("x"), req) {
 				if _, ok := all[key]; !ok || r.Removed != kedge.Deleted {
 					t.Errorf("%s: %q after DELETE: got %v", k[0], key, r)

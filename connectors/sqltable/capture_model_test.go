@@ -13,6 +13,7 @@ import (
 	"github.com/kedge-sync/kedge/connectors"
 	"github.com/kedge-sync/kedge/connectors/sqltable"
 	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/internal/store/storetest"
 )
 
 // A captureModel plays two integrations that keep a copy of a table, while
@@ -54,7 +55,7 @@ func TestCaptureAgainstModel(t *testing.T) {
 			if m.quiet = true; m.held != nil {
 				m.held(true)
 			}
-			settle(t, t.Context(), c.store)
+			storetest.Settle(t, c.store)
 			for name, v := range m.views {
 				m.read(name, 100)
 				if !maps.Equal(v.rows, m.rows) {

@@ -173,7 +173,7 @@ func (r *reader) read() ([]string, error) {
 // want reads on and expects records and an anchor, or an error of kind expired.
 func (r *reader) want(records []string, what string) {
 	r.c.t.Helper()
-	settle(r.c.t, r.c.t.Context(), r.c.store)
+	storetest.Settle(r.c.t, r.c.store)
 	got, err := r.read()
 	if err != nil || !slices.Equal(got, records) {
 		r.c.t.Errorf("%s: got %v, %v, want %v", what, got, err, records)

@@ -75,7 +75,7 @@ func (s *system) changes(ctx context.Context, entity string, op kedge.Op, record
 }
 
 func (s *system) write(ctx context.Context, entity string, changes []kedge.Change) error {
-	defer s.settle(ctx)
+	defer s.settle()
 	return s.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		results, err := s.writer.WriteTx(ctx, tx, changes)
 		for _, r := range results {
@@ -141,27 +141,9 @@ func (s *system) addTriggers(ctx context.Context) error {
 func (s *system) Calls() int { return -1 }
 
 // settle waits for what else the server does, unless Hold keeps it up.
-func (s *system) settle(ctx context.Context) {
+func (s *system) settle() {
 	if s.listen && s.held.Load() == 0 {
-		settle(s.t, ctx, s.store)
-	}
-}
-
-// settle waits until all transactions have ended that a read would wait for,
-// such as those of autovacuum.
-func settle(t testing.TB, ctx context.Context, s *store.Store) {
-	t.Helper()
-	if s.Engine() == store.SQLite {
-		return
-	}
-	var target int64
-	if err := s.DB().DB.QueryRowContext(ctx, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").Scan(&target); err != nil {
-		t.Fatal(err)
-	}
-	for done := false; !done; {
-		if err := s.DB().DB.QueryRowContext(ctx, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1::bigint", target).Scan(&done); err != nil {
-			t.Fatal(err)
-		}
+		storetest.Settle(s.t, s.store)
 	}
 }
 
@@ -188,7 +170,7 @@ func (s *system) Hold(ctx context.Context, entity string, r kedge.Record) (commi
 		close(release)
 		err := <-done
 		s.held.Add(-1)
-		s.settle(ctx)
+		s.settle()
 		return err
 	}, <-written
 }

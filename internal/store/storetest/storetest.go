@@ -82,3 +82,23 @@ func DSNs(t testing.TB) []string {
 	t.Helper()
 	return []string{SQLiteDSN(t), PostgresDSN(t)}
 }
+
+// Settle waits until every transaction that began before on the server of s
+// has ended, whichever database it is in: readers of changes go no further
+// than the oldest one, and tests share a server.
+func Settle(t testing.TB, s *store.Store) {
+	t.Helper()
+	if s.Engine() == store.SQLite {
+		return
+	}
+	db := s.DB().DB
+	var next int64
+	if err := db.QueryRowContext(t.Context(), "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").Scan(&next); err != nil {
+		t.Fatal(err)
+	}
+	for done := false; !done; {
+		if err := db.QueryRowContext(t.Context(), "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1::bigint", next).Scan(&done); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
