@@ -1,0 +1,162 @@
+package custom
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/httpapi"
+)
+
+// An Op is what a [Push] asks for.
+type Op string
+
+// The operations.
+const (
+	Event  Op = "event"  // create or update one resource
+	Bulk   Op = "bulk"   // the list is the full state of (table, groupKey)
+	Delete Op = "delete" // remove by ids
+)
+
+// A Push is one request of a sender. Its parameters were checked.
+type Push struct {
+	Op       Op
+	Table    *Table
+	GroupKey string
+	Event    string // name of the event, "" if there is none
+	Actor    string // JSON, "" if there is none
+	DryRun   bool   // all steps, then rollback
+
+	Body []byte   // of an event the object, of a bulk the array; without outer space
+	IDs  []string // of a delete
+
+	AllowEmpty     bool // an empty bulk removes all
+	ConfirmRemoved int  // answers the breaker of a bulk; -1 if it was not given
+
+	KeyID          string
+	RequestID      string
+	IdempotencyKey string
+	RequestHash    []byte // of all that makes two requests the same one
+	Session        string // bulk session that is committed, or ""
+}
+
+// A Result is the answer to a [Push].
+type Result struct {
+	RequestID string `json:"requestId"`
+	Table     string `json:"table"`
+	GroupKey  string `json:"groupKey"`
+	Seq       int64  `json:"seq"` // last number used, or the table's present one
+	DryRun    bool   `json:"dryRun"`
+
+	// Of an event:
+	ID     string  `json:"id,omitempty"`
+	Result Outcome `json:"result,omitempty"`
+
+	*BulkResult
+	*DeleteResult
+}
+
+// A BulkResult counts the elements of a bulk.
+type BulkResult struct {
+	Received    int `json:"received"`
+	Created     int `json:"created"`
+	Updated     int `json:"updated"`
+	Unchanged   int `json:"unchanged"`
+	Stale       int `json:"stale"`
+	Suppressed  int `json:"suppressed"`
+	Removed     int `json:"removed"`
+	Quarantined int `json:"quarantined"` // stored, but not in the local entity of the mapping
+}
+
+// A DeleteResult counts the ids of a delete.
+type DeleteResult struct {
+	Removed    int      `json:"removed"`
+	Ignored    int      `json:"ignored"`
+	IgnoredIDs []string `json:"ignoredIds"` // the first 100
+}
+
+const maxIgnored = 100
+
+// An Outcome is what became of a resource.
+type Outcome string
+
+// The outcomes.
+const (
+	Created    Outcome = "created"
+	Updated    Outcome = "updated"
+	Unchanged  Outcome = "unchanged"
+	Stale      Outcome = "stale"      // older than what is stored, or was deleted
+	Suppressed Outcome = "suppressed" // about a person who must not be stored
+)
+
+// Push checks and stores what a sender sent. It returns when the transaction
+// has committed, or nothing was stored.
+func (c *Custom) Push(ctx context.Context, p *Push) (*Result, error) {
+	if p.IdempotencyKey != "" && !p.DryRun {
+		done, err := c.startKeyed(p)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		if res, err := c.answered(ctx, p); res != nil || err != nil {
+			return res, err
+		}
+	}
+	r := &request{Push: p, size: len(p.Body)}
+	for _, id := range p.IDs {
+		r.size += len(id)
+	}
+	if p.Op != Delete {
+		var err error
+		if r.elements, err = c.prepare(p); err != nil {
+			return nil, err
+		}
+	}
+	return c.storeRequest(r)
+}
+
+// startKeyed refuses a request whose Idempotency-Key another one, that is not
+// answered yet, has in this process. In others, the key's row makes it wait.
+func (c *Custom) startKeyed(p *Push) (done func(), err error) {
+	k := [2]string{p.KeyID, p.IdempotencyKey}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keyed[k] {
+		return nil, conflict("a request with this Idempotency-Key is still running; ask again when it is done")
+	}
+	c.keyed[k] = true
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.keyed, k)
+	}, nil
+}
+
+// answered returns the stored answer of a request that was sent before.
+func (c *Custom) answered(ctx context.Context, p *Push) (*Result, error) {
+	r := &request{Push: p}
+	err := c.replay(ctx, c.store.DB().DB, r, c.now().UnixMilli())
+	if err == nil {
+		err = r.err
+	}
+	return r.result, err
+}
+
+func problem(status int, format string, args ...any) *httpapi.Problem {
+	return &httpapi.Problem{Status: status, Detail: fmt.Sprintf(format, args...)}
+}
+
+func unprocessable(format string, args ...any) error {
+	return problem(http.StatusUnprocessableEntity, format, args...)
+}
+
+func conflict(format string, args ...any) error {
+	return problem(http.StatusConflict, format, args...)
+}
+
+// busy is a 503: nothing was stored, and the same request may be sent again.
+func busy(format string, args ...any) error {
+	return &kedge.Error{Kind: kedge.Transient, RetryAfter: time.Second, Err: fmt.Errorf(format, args...)}
+}
