@@ -44,10 +44,11 @@ type catalog struct {
 	db  *bun.DB
 	now func() time.Time
 
-	mu       sync.Mutex
-	current  *snapshot
-	checked  time.Time
-	compiled map[[2]int64]*schema.Schema // by schema and version, which never change
+	compiled sync.Map // of *schema.Schema by number and version, which never change
+
+	mu      sync.Mutex
+	current *snapshot
+	checked time.Time
 }
 
 // snapshot returns the definitions. With fresh set they are as of now, else
@@ -157,24 +158,32 @@ func (c *catalog) table(ctx context.Context, row *schemaRow) (*custom.Table, err
 	if err != nil {
 		return nil, fmt.Errorf("settings of %s: %w", row.FullName, err)
 	}
-	compiled := c.compiled[[2]int64{row.No, int64(row.ActiveVersion)}]
-	if compiled == nil {
-		var source string
-		err := c.db.NewSelect().Model((*versionRow)(nil)).Column("source").Where("schema_no = ? AND version = ?", row.No, row.ActiveVersion).Scan(ctx, &source)
-		if err != nil {
-			return nil, store.Error("ingest", row.FullName, err)
-		}
-		if compiled, err = schema.Parse([]byte(source)); err != nil {
-			return nil, fmt.Errorf("stored schema of %s: %w", row.FullName, err)
-		}
-		if c.compiled == nil {
-			c.compiled = map[[2]int64]*schema.Schema{}
-		}
-		c.compiled[[2]int64{row.No, int64(row.ActiveVersion)}] = compiled
+	compiled, err := c.compile(ctx, row)
+	if err != nil {
+		return nil, err
 	}
 	t := &custom.Table{No: row.No, Full: row.FullName, Name: row.TableName, Version: row.ActiveVersion, Schema: compiled, Settings: parsed}
 	t.Describe()
 	return t, nil
+}
+
+// compile returns the active version of a schema.
+func (c *catalog) compile(ctx context.Context, row *schemaRow) (*schema.Schema, error) {
+	k := [2]int64{row.No, int64(row.ActiveVersion)}
+	if known, ok := c.compiled.Load(k); ok {
+		return known.(*schema.Schema), nil
+	}
+	var source string
+	err := c.db.NewSelect().Model((*versionRow)(nil)).Column("source").Where("schema_no = ? AND version = ?", row.No, row.ActiveVersion).Scan(ctx, &source)
+	if err != nil {
+		return nil, store.Error("ingest", row.FullName, err)
+	}
+	compiled, err := schema.Parse([]byte(source))
+	if err != nil {
+		return nil, fmt.Errorf("stored schema of %s: %w", row.FullName, err)
+	}
+	c.compiled.Store(k, compiled)
+	return compiled, nil
 }
 
 // resolve finds the tables that a name in a URL may mean for a key: the full

@@ -367,7 +367,7 @@ func (s *Service) answer(c *call, p *custom.Push) error {
 	if err != nil {
 		return asJSON(c.r, err)
 	}
-	return httpapi.WriteJSON(c.w, http.StatusOK, res)
+	return httpapi.WriteJSON(c.w, http.StatusOK, res.Answer())
 }
 
 // Push checks and stores what a sender sent. The parameters of p must be valid.

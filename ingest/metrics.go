@@ -62,8 +62,8 @@ func (m *metrics) rows(table string, r *custom.Result) {
 		}
 	}
 	switch {
-	case r.BulkResult != nil:
-		b := r.BulkResult
+	case r.Bulk != nil:
+		b := r.Bulk
 		add("created", b.Created)
 		add("updated", b.Updated)
 		add("unchanged", b.Unchanged)
@@ -71,10 +71,10 @@ func (m *metrics) rows(table string, r *custom.Result) {
 		add("suppressed", b.Suppressed)
 		add("removed", b.Removed)
 		add("quarantined", b.Quarantined)
-	case r.DeleteResult != nil:
-		add("removed", r.DeleteResult.Removed)
-		add("ignored", r.DeleteResult.Ignored)
+	case r.Delete != nil:
+		add("removed", r.Delete.Removed)
+		add("ignored", r.Delete.Ignored)
 	default:
-		add(string(r.Result), 1)
+		add(string(r.Event.Result), 1)
 	}
 }

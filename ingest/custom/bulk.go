@@ -42,7 +42,7 @@ func (w *work) bulk(r *request, scopes map[string]*scope) error {
 	if err := w.writeBulk(r, plan); err != nil {
 		return err
 	}
-	in.live += int64(r.result.BulkResult.Created - r.result.BulkResult.Removed)
+	in.live += int64(r.result.Bulk.Created - r.result.Bulk.Removed)
 	return nil
 }
 
@@ -62,7 +62,7 @@ func (w *work) merge(r *request) (*bulkPlan, error) {
 	}
 	slices.SortFunc(order, func(a, b int) int { return strings.Compare(r.elements[a].id, r.elements[b].id) })
 	var changes []*change
-	plan, counts, next := &bulkPlan{}, r.result.BulkResult, 0
+	plan, counts, next := &bulkPlan{}, r.result.Bulk, 0
 	decide := func(i int, was *row) {
 		e := &r.elements[i]
 		switch e.outcome(was) {

@@ -42,20 +42,47 @@ type Push struct {
 	Session        string // bulk session that is committed, or ""
 }
 
-// A Result is the answer to a [Push].
+// A Result is what became of a [Push].
 type Result struct {
+	Head
+	Event  *EventResult  `json:"event,omitempty"`
+	Bulk   *BulkResult   `json:"bulk,omitempty"`
+	Delete *DeleteResult `json:"delete,omitempty"`
+}
+
+// A Head is what all answers begin with.
+type Head struct {
 	RequestID string `json:"requestId"`
 	Table     string `json:"table"`
 	GroupKey  string `json:"groupKey"`
 	Seq       int64  `json:"seq"` // last number used, or the table's present one
 	DryRun    bool   `json:"dryRun"`
+}
 
-	// Of an event:
-	ID     string  `json:"id,omitempty"`
-	Result Outcome `json:"result,omitempty"`
+// Answer returns what senders are shown as JSON: one flat object.
+func (r *Result) Answer() any {
+	switch {
+	case r.Bulk != nil:
+		return struct {
+			Head
+			*BulkResult
+		}{r.Head, r.Bulk}
+	case r.Delete != nil:
+		return struct {
+			Head
+			*DeleteResult
+		}{r.Head, r.Delete}
+	}
+	return struct {
+		Head
+		*EventResult
+	}{r.Head, r.Event}
+}
 
-	*BulkResult
-	*DeleteResult
+// An EventResult tells what became of one resource.
+type EventResult struct {
+	ID     string  `json:"id"`
+	Result Outcome `json:"result"`
 }
 
 // A BulkResult counts the elements of a bulk.

@@ -75,12 +75,14 @@ func (w *work) small(requests []*request, scopes map[string]*scope) error {
 
 // begin makes the answer of r.
 func (w *work) begin(r *request) {
-	r.result = &Result{RequestID: r.RequestID, Table: w.table.Full, GroupKey: r.GroupKey, DryRun: r.DryRun, Seq: w.head}
+	r.result = &Result{Head: Head{RequestID: r.RequestID, Table: w.table.Full, GroupKey: r.GroupKey, DryRun: r.DryRun, Seq: w.head}}
 	switch r.Op {
+	case Event:
+		r.result.Event = &EventResult{ID: r.elements[0].id}
 	case Bulk:
-		r.result.BulkResult = &BulkResult{Received: len(r.elements)}
+		r.result.Bulk = &BulkResult{Received: len(r.elements)}
 	case Delete:
-		r.result.DeleteResult = &DeleteResult{IgnoredIDs: []string{}}
+		r.result.Delete = &DeleteResult{IgnoredIDs: []string{}}
 	}
 }
 
@@ -103,9 +105,9 @@ func (w *work) decideEvent(r *request, rows map[resourceKey]*row, in *scope, cha
 	e := &r.elements[0]
 	key := resourceKey{r.GroupKey, e.id}
 	was := rows[key]
-	r.result.ID, r.result.Result = e.id, e.outcome(was)
+	r.result.Event.Result = e.outcome(was)
 	ch := &change{r: r, key: key, el: e, prev: was}
-	switch r.result.Result {
+	switch r.result.Event.Result {
 	case Created:
 		ch.op = kedge.OpCreate
 		in.live++
@@ -124,13 +126,13 @@ func (w *work) decideDelete(r *request, rows map[resourceKey]*row, in *scope, ch
 		key := resourceKey{r.GroupKey, id}
 		was := rows[key]
 		if was == nil || !was.live {
-			r.result.Ignored++
-			if len(r.result.IgnoredIDs) < maxIgnored {
-				r.result.IgnoredIDs = append(r.result.IgnoredIDs, id)
+			r.result.Delete.Ignored++
+			if len(r.result.Delete.IgnoredIDs) < maxIgnored {
+				r.result.Delete.IgnoredIDs = append(r.result.Delete.IgnoredIDs, id)
 			}
 			continue
 		}
-		r.result.DeleteResult.Removed++
+		r.result.Delete.Removed++
 		in.live--
 		in.moved = true
 		rows[key] = &row{version: was.version}

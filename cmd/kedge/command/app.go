@@ -23,6 +23,7 @@ import (
 	"github.com/kedge-sync/kedge/connectors/memory"
 	"github.com/kedge-sync/kedge/connectors/odata"
 	"github.com/kedge-sync/kedge/connectors/sqltable"
+	"github.com/kedge-sync/kedge/ingest"
 	"github.com/kedge-sync/kedge/internal/httpapi"
 	"github.com/kedge-sync/kedge/internal/httpclient"
 	"github.com/kedge-sync/kedge/internal/store"
@@ -60,7 +61,7 @@ func registry() *connectors.Registry {
 
 // migrations are the steps that make kedge's own tables.
 func migrations() []store.Migration {
-	return slices.Concat(store.Migrations(), connectionMigrations(), server.TokenMigrations(), sqltable.Migrations(), syncer.Migrations())
+	return slices.Concat(store.Migrations(), connectionMigrations(), server.TokenMigrations(), sqltable.Migrations(), syncer.Migrations(), ingest.Migrations())
 }
 
 // config reads the configuration, once.
