@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/internal/nearest"
 	"github.com/kedge-sync/kedge/syncer"
 )
@@ -43,6 +44,14 @@ func usage(err error) error {
 		return nil
 	}
 	return &exitError{exitUsage, err}
+}
+
+// usageIfInvalid marks errors of kind Invalid as the user's to mend.
+func usageIfInvalid(err error) error {
+	if kedge.KindOf(err) == kedge.Invalid {
+		return usage(err)
+	}
+	return err
 }
 
 func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
@@ -115,7 +124,7 @@ New here? "kedge demo" shows a sync in a minute, "kedge init" writes a config.`,
 	root.AddCommand(
 		a.demoCommand(), a.initCommand(), a.checkCommand(), a.configCommand(), a.connectionsCommand(), a.discoverCommand(),
 		a.integrationsCommand(), a.mapCommand(), a.planCommand(), a.importCommand(), a.exportCommand(), a.syncCommand(), a.statusCommand(), a.logCommand(),
-		a.runsCommand(), a.anchorsCommand(), a.deletesCommand(), a.quarantineCommand(), a.transactionsCommand(), a.conflictsCommand(), a.filterCommand(), a.serveCommand(), a.migrateCommand(), a.versionCommand(),
+		a.runsCommand(), a.anchorsCommand(), a.deletesCommand(), a.quarantineCommand(), a.transactionsCommand(), a.conflictsCommand(), a.filterCommand(), a.serveCommand(), a.tokensCommand(), a.migrateCommand(), a.versionCommand(),
 	)
 	closeAfter(root, a)
 	return root
