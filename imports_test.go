@@ -13,7 +13,7 @@ import (
 var layers = [][]string{
 	{"", "internal/nearest"},
 	{"connectors/filter", "internal/httpapi", "internal/httpclient", "internal/jsonguard", "internal/store"},
-	{"connectors"},
+	{"connectors", "internal/sqllist"},
 	{"connectors/memory", "connectors/odata", "connectors/sqltable", "connectors/conntest", "mapping", "internal/odatatest"},
 	{"ingest", "syncer"},
 	{"cmd/kedge"},

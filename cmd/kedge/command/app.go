@@ -46,7 +46,10 @@ type app struct {
 	syncer   *syncer.Syncer
 	unread   mappingErrors // what is wrong with mappings of the config
 	progress func(syncer.Progress)
+	ended    func(syncer.Result) // is told how runs ended; nil: nobody is
 	waits    *waitLines
+	log      *slog.Logger   // of a server
+	level    *slog.LevelVar // of log
 }
 
 // registry returns the kinds of systems that kedge knows. A new kind is one
@@ -260,25 +263,47 @@ func (a *app) showDeviceCode(connection string) httpclient.DevicePrompt {
 }
 
 func (a *app) logger() *slog.Logger {
-	level := slog.LevelWarn
-	if a.serving {
-		level = slog.LevelInfo
+	if a.log != nil {
+		return a.log
 	}
-	if a.cfg != nil && a.cfg.Log.Level != "" {
-		// The config was checked; an unknown level keeps the default.
-		_ = level.UnmarshalText([]byte(a.cfg.Log.Level))
+	level := new(slog.LevelVar)
+	level.Set(slog.LevelWarn)
+	if a.serving {
+		level.Set(slog.LevelInfo)
+	}
+	json := false
+	if a.cfg != nil {
+		setLevel(level, a.cfg.Log.Level)
+		json = a.cfg.Log.Format == "json"
 	}
 	opts := &slog.HandlerOptions{Level: level}
-	if a.cfg != nil && a.cfg.Log.Format == "json" {
-		return slog.New(httpapi.LogRequestID(slog.NewJSONHandler(os.Stderr, opts)))
-	}
-	if a.serving {
-		return slog.New(httpapi.LogRequestID(slog.NewTextHandler(os.Stderr, opts)))
-	}
-	if a.waits == nil {
+	switch {
+	case json:
+		return a.keep(level, slog.NewJSONHandler(os.Stderr, opts))
+	case a.serving:
+		return a.keep(level, slog.NewTextHandler(os.Stderr, opts))
+	case a.waits == nil:
 		a.waits = &waitLines{Handler: slog.NewTextHandler(os.Stderr, opts), out: os.Stderr, now: time.Now}
 	}
 	return slog.New(a.waits)
+}
+
+// keep returns the logger with a handler, and of a server keeps it.
+func (a *app) keep(level *slog.LevelVar, h slog.Handler) *slog.Logger {
+	log := slog.New(httpapi.LogRequestID(h))
+	if a.serving {
+		a.log, a.level = log, level
+	}
+	return log
+}
+
+// setLevel sets a level by its name in the config, which was checked; none
+// changes nothing.
+func setLevel(level *slog.LevelVar, name string) {
+	var l slog.Level
+	if name != "" && l.UnmarshalText([]byte(name)) == nil {
+		level.Set(l)
+	}
 }
 
 // user names who runs a command, for the log.

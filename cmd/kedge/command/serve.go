@@ -5,17 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"os"
-	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
-	"github.com/kedge-sync/kedge/cmd/kedge/config"
 	"github.com/kedge-sync/kedge/cmd/kedge/server"
 )
 
@@ -41,7 +35,7 @@ machines, /api/v1/openapi.yaml describes the rest.`,
 }
 
 func (a *app) serve(cmd *cobra.Command, listen string) error {
-	ctx := cmd.Context()
+	ctx, signals := cmd.Context(), hangups()
 	s, err := a.open(ctx)
 	if err != nil {
 		return err
@@ -49,72 +43,38 @@ func (a *app) serve(cmd *cobra.Command, listen string) error {
 	if listen == "" {
 		listen = a.cfg.Server.Listen
 	}
-	log, metrics := a.logger(), prometheus.NewRegistry()
-	modules, err := a.modules(ctx, log, metrics)
+	metrics := prometheus.NewRegistry()
+	l, err := newLive(ctx, a)
 	if err != nil {
 		return err
 	}
-	certificate, err := loadCertificate(a.cfg.Server.TLS)
+	modules, err := l.modules(ctx, metrics)
 	if err != nil {
 		return err
 	}
+	modules = append(modules, server.Module{Name: "config", Run: func(ctx context.Context) error { return l.reloadOnSignal(ctx, signals) }})
 	o := server.Options{
-		Store: s, Migrations: migrations(), Tokens: server.NewTokens(s, nil), Log: log, Metrics: metrics, Modules: modules,
+		Store: s, Migrations: migrations(), Tokens: server.NewTokens(s, nil), Log: l.log, Metrics: metrics, Modules: modules,
 	}
 	scheme := "http"
-	if certificate != nil {
-		var current atomic.Pointer[tls.Certificate]
-		current.Store(certificate)
-		scheme, o.Certificate = "https", func() (*tls.Certificate, error) { return current.Load(), nil }
+	if l.certificate.Load() != nil {
+		scheme, o.Certificate = "https", func() (*tls.Certificate, error) { return l.certificate.Load(), nil }
 	}
-	l, err := net.Listen("tcp", listen)
+	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return usagef("server.listen: %v; choose another address, or stop what listens there", err)
 	}
 	srv := server.New(o)
-	if err := srv.CheckReach(ctx, l.Addr()); err != nil {
-		return errors.Join(usage(err), l.Close())
+	if err := srv.CheckReach(ctx, listener.Addr()); err != nil {
+		return errors.Join(usage(err), listener.Close())
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "kedge listens on %s://%s\n", scheme, l.Addr())
-	return srv.Serve(ctx, l)
+	fmt.Fprintf(cmd.OutOrStdout(), "kedge listens on %s://%s\n", scheme, listener.Addr())
+	return srv.Serve(ctx, listener)
 }
 
 // modules are the parts of kedge that the server runs. A new one is one entry
-// here.
-func (a *app) modules(ctx context.Context, log *slog.Logger, metrics prometheus.Registerer) ([]server.Module, error) {
+// here. What a part needs of the config and the syncer it asks l for at each
+// use, or hears of by onReload.
+func (l *live) modules(ctx context.Context, metrics prometheus.Registerer) ([]server.Module, error) {
 	return []server.Module{}, nil
-}
-
-// loadCertificate reads the certificate of the config, nil if it names none.
-// Cert and key are files or, by a reference, the PEM text itself.
-func loadCertificate(c config.TLS) (*tls.Certificate, error) {
-	if c.Cert == "" {
-		return nil, nil
-	}
-	pem := func(key, v string) ([]byte, error) {
-		if strings.HasPrefix(v, "-----BEGIN") {
-			return []byte(v), nil
-		}
-		text, err := os.ReadFile(v)
-		if err != nil {
-			return nil, usagef("server.tls.%s: %v", key, err)
-		}
-		return text, nil
-	}
-	cert, err := pem("cert", c.Cert)
-	if err != nil {
-		return nil, err
-	}
-	key, err := pem("key", c.Key)
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return nil, usagef("server.tls: %v", err)
-	}
-	if time.Now().After(pair.Leaf.NotAfter) {
-		return nil, usagef("server.tls.cert: the certificate ended on %s; renew it", pair.Leaf.NotAfter.Format(time.DateOnly))
-	}
-	return &pair, nil
 }

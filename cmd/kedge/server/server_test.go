@@ -294,7 +294,9 @@ func TestReady(t *testing.T) {
 		if log := f.log.String(); !strings.Contains(log, "the clock stands") {
 			t.Errorf("log %s", log)
 		}
-		f = newFrame(s, func(o *server.Options) { o.Migrations = append(o.Migrations, store.Migration{Name: "9", SQLite: "SELECT 1"}) })
+		f = newFrame(s, func(o *server.Options) {
+			o.Migrations = append(o.Migrations, store.Migration{Name: "9", SQLite: "SELECT 1"})
+		})
 		f.check(t, 503, call{method: "GET", path: "/readyz"})
 		f.check(t, 200, call{method: "GET", path: "/healthz"})
 		if err := s.Close(); err != nil {
