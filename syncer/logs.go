@@ -85,6 +85,15 @@ func (s *Syncer) LogConnection(ctx context.Context, connection, code, message st
 	return err
 }
 
+// LogJob writes to the log what became of a job where no run of the syncer
+// does: it was skipped or missed, say. The integration may be "".
+func (s *Syncer) LogJob(ctx context.Context, job, integration, level, code, message string) error {
+	_, err := s.store.DB().NewInsert().Model(&LogRow{
+		ID: newID(), At: s.now().UTC(), Integration: integration, Operation: "job", Entity: job, Status: "event", Level: level, Code: code, Message: message,
+	}).Exec(ctx)
+	return err
+}
+
 // A LogQuery selects log rows; empty fields select all.
 type LogQuery struct {
 	Run         string

@@ -74,7 +74,8 @@ type runRow struct {
 // A reset that nobody confirms changes nothing, not even the log.
 //
 // When ctx ends, the page transaction under way is finished, the position is
-// kept, and the result's state is Cancelled.
+// kept, and the result's state is Cancelled; its message and the log give the
+// cause of ctx, if that is a deadline or more.
 func (s *Syncer) Run(ctx context.Context, req Request) (Result, error) {
 	r := s.newRun(req)
 	res := r.result()
@@ -362,8 +363,8 @@ func (r *run) finish(ctx context.Context, res *Result, err error) error {
 	res.Took = r.s.now().Sub(r.start)
 	res.Entities = r.results()
 	res.State = r.endState(res.Entities, err)
-	if err != nil && res.State != Cancelled {
-		res.Message = err.Error()
+	if err != nil && (res.State != Cancelled || !errors.Is(err, context.Canceled)) {
+		res.Message = err.Error() // of a cancelled run: the context's cause, which says more than that it ended
 	}
 	text, jsonErr := json.Marshal(res)
 	if jsonErr != nil {
@@ -373,6 +374,11 @@ func (r *run) finish(ctx context.Context, res *Result, err error) error {
 	return r.s.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		for _, e := range res.Entities {
 			if err := r.summary(ctx, tx, e, now); err != nil {
+				return err
+			}
+		}
+		if res.State == Cancelled && res.Message != "" {
+			if err := r.eventIn(ctx, tx, "", "warn", "cancelled", res.Message, ""); err != nil {
 				return err
 			}
 		}

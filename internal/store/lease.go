@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/uptrace/bun"
@@ -39,6 +40,17 @@ func (s *Store) clock() bun.Safe {
 	}
 	return "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)"
 }
+
+// Now returns the time by the database's clock, which all processes share: in
+// UTC, to the millisecond.
+func (s *Store) Now(ctx context.Context, db bun.IDB) (time.Time, error) {
+	var ms int64
+	err := db.NewSelect().ColumnExpr("?", s.clock()).Scan(ctx, &ms)
+	return time.UnixMilli(ms).UTC(), Error("store.Now", "", err)
+}
+
+// LeaseTTL is how long a lease lasts without being renewed.
+func (s *Store) LeaseTTL() time.Duration { return s.opts.LeaseTTL }
 
 // Acquire takes the lease called name for holder. It returns an error of kind
 // Conflict, which names the present holder, if somebody else holds it, also if

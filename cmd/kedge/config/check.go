@@ -79,6 +79,9 @@ func (c *Config) check() error {
 	if err := c.checkServer(); err != nil {
 		return err
 	}
+	if err := c.checkJobs(); err != nil {
+		return err
+	}
 	if c.Log.Format != "" && c.Log.Format != "text" && c.Log.Format != "json" {
 		return main.errorAt("$.log.format", "log.format: must be text or json")
 	}

@@ -43,6 +43,7 @@ func Load(path string) (*Config, error) {
 		return nil, f.errorAt("$.version", fmt.Sprintf("version: is %d, must be 1: the only version there is", c.Version))
 	}
 	c.files = []*file{f}
+	f.placeJobs(c.Jobs)
 	for _, pattern := range c.Include {
 		if err := c.include(f, pattern); err != nil {
 			return nil, err
@@ -75,13 +76,14 @@ func (c *Config) include(f *file, pattern string) error {
 	return nil
 }
 
-// merge adds the connections and integrations of an included file; other
+// merge adds the connections, integrations and jobs of an included file; other
 // settings belong into the main file, so that nobody has to look for them.
 func (c *Config) merge(f *file) error {
 	var part struct {
 		Version      int                   `yaml:"version"`
 		Connections  map[string]Connection `yaml:"connections"`
 		Integrations []Integration         `yaml:"integrations"`
+		Jobs         []Job                 `yaml:"jobs"`
 	}
 	if err := f.decode(&part); err != nil {
 		return err
@@ -99,6 +101,8 @@ func (c *Config) merge(f *file) error {
 		part.Integrations[i].Mapping = f.relative(part.Integrations[i].Mapping)
 	}
 	c.Integrations = append(c.Integrations, part.Integrations...)
+	f.placeJobs(part.Jobs)
+	c.Jobs = append(c.Jobs, part.Jobs...)
 	return nil
 }
 

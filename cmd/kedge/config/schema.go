@@ -12,7 +12,7 @@ import (
 // descriptions are the texts that editors show for a key.
 var descriptions = map[string]string{
 	"version":          "Version of this format. Always 1.",
-	"include":          "Files or globs with more connections and integrations, relative to this file.",
+	"include":          "Files or globs with more connections, integrations and jobs, relative to this file.",
 	"store":            "Where kedge keeps its state.",
 	"dsn":              `"sqlite:PATH" or "postgres://…".`,
 	"leaseTTL":         "How long a run that does not answer keeps its lease. Default 30s.",
@@ -31,6 +31,19 @@ var descriptions = map[string]string{
 	"parallelEntities": "Entities that are read at once. Default 2.",
 	"hashSkipMaxRows":  "Above this many rows of an entity, their hashes live in a table instead of memory. Default 2000000.",
 	"keep":             "For how long the rows of kedge's own tables are kept.",
+	"jobs":             "What \"kedge serve\" runs by a schedule.",
+	"integration":      "The integration that the job syncs.",
+	"command":          "A command line of kedge, such as \"sync crm --full\". It is not given to a shell.",
+	"schedule":         "Five cron fields: minute, hour, day of month, month, day of week.",
+	"every":            "Interval, at least 1s. The first run comes after one interval.",
+	"timezone":         "Time zone of schedule, such as Europe/Berlin. Default UTC.",
+	"enabled":          "Whether the job runs, until \"kedge jobs enable\" or \"disable\" says otherwise. Default true.",
+	"jitter":           "Each run begins later by a random time below this.",
+	"timeout":          "A run that takes longer is stopped after the page it is at.",
+	"catchUp":          "Run once for the times that came while no server ran. Default false.",
+	"runAtStart":       "Also run when a server starts. Default false.",
+	"confirmReset":     "Name of the integration: its first sync may delete local rows (firstSync: reset).",
+	"onFailure":        "What is done when a run did not succeed.",
 	"egress":           "Where outgoing requests may go beside the URLs in this file.",
 	"allow":            "Networks that are allowed, such as 10.0.0.0/8.",
 	"proxy":            "URL of an HTTP proxy.",
@@ -81,6 +94,10 @@ func schemaOf(t reflect.Type) map[string]any {
 		return map[string]any{"type": "string", "pattern": "^[0-9]"}
 	}
 	switch t.Kind() {
+	case reflect.Pointer:
+		return schemaOf(t.Elem())
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
 	case reflect.Int:
 		return map[string]any{"type": "integer"}
 	case reflect.Slice:
