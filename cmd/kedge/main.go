@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
 
 	"github.com/kedge-sync/kedge/cmd/kedge/command"
+	"github.com/kedge-sync/kedge/cmd/kedge/jobs"
 )
 
 func main() {
@@ -34,6 +36,9 @@ func run() int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	go interrupts(stop)
+	if os.Getenv(jobs.ChildVariable) != "" {
+		go endWithParent(stop)
+	}
 	root := command.New()
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -48,6 +53,14 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "kedge: "+err.Error())
 	}
 	return code
+}
+
+// endWithParent ends the command's context when the server that runs it as a
+// job is gone, so that it does not work beside the server that takes over.
+func endWithParent(stop context.CancelFunc) {
+	// However reading ends, the other end of the pipe is closed.
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	stop()
 }
 
 // interrupts ends the command's context at the first signal, so that a run

@@ -18,6 +18,7 @@ import (
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/cmd/kedge/config"
+	"github.com/kedge-sync/kedge/cmd/kedge/jobs"
 	"github.com/kedge-sync/kedge/cmd/kedge/server"
 	"github.com/kedge-sync/kedge/connectors"
 	"github.com/kedge-sync/kedge/connectors/memory"
@@ -64,7 +65,7 @@ func registry() *connectors.Registry {
 
 // migrations are the steps that make kedge's own tables.
 func migrations() []store.Migration {
-	return slices.Concat(store.Migrations(), connectionMigrations(), server.TokenMigrations(), sqltable.Migrations(), syncer.Migrations(), ingest.Migrations())
+	return slices.Concat(store.Migrations(), connectionMigrations(), server.TokenMigrations(), sqltable.Migrations(), syncer.Migrations(), ingest.Migrations(), jobs.Migrations())
 }
 
 // config reads the configuration, once.

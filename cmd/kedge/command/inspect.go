@@ -1,11 +1,14 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kedge-sync/kedge/syncer"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -16,13 +19,17 @@ func (a *app) statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, err := s.Status(cmd.Context())
+			statuses, err := s.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			all, err := a.withNextRuns(cmd.Context(), statuses)
 			if err != nil {
 				return err
 			}
 			a.unread.tell(cmd.ErrOrStderr())
 			return a.print(cmd.OutOrStdout(), notNil(all), func(w io.Writer) {
-				g := newGrid(w, "INTEGRATION", "LAST RUN", "RESULT", "ANCHOR AGE", "RECORDS", "QUARANTINE", "PENDING DELETES", "PENDING UPLOADS", "CONFLICTS")
+				g := newGrid(w, "INTEGRATION", "LAST RUN", "RESULT", "ANCHOR AGE", "RECORDS", "QUARANTINE", "PENDING DELETES", "PENDING UPLOADS", "CONFLICTS", "NEXT RUN")
 				for _, st := range all {
 					at, state := "", "never run"
 					if st.LastRun != nil {
@@ -32,12 +39,41 @@ func (a *app) statusCommand() *cobra.Command {
 					if st.OldestAt != nil {
 						age = time.Since(*st.OldestAt).Round(time.Second).String()
 					}
-					g.row(st.Integration, at, state, age, st.Records, st.Quarantine, st.Deletes, st.Uploads, st.Conflicts)
+					g.row(st.Integration, at, state, age, st.Records, st.Quarantine, st.Deletes, st.Uploads, st.Conflicts, localTime(st.NextRun))
 				}
 				g.end()
 			})
 		},
 	}
+}
+
+// A plannedStatus is the status of an integration and when a job runs it next.
+type plannedStatus struct {
+	syncer.Status
+	NextRun *time.Time `json:"nextRun,omitempty"`
+}
+
+func (a *app) withNextRuns(ctx context.Context, statuses []syncer.Status) ([]plannedStatus, error) {
+	s, err := a.jobService(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.Know(a.cfg.Jobs)
+	all, err := s.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	next := map[string]*time.Time{}
+	for _, j := range all {
+		if t := next[j.Integration]; j.NextRun != nil && (t == nil || j.NextRun.Before(*t)) {
+			next[j.Integration] = j.NextRun
+		}
+	}
+	planned := make([]plannedStatus, len(statuses))
+	for i, st := range statuses {
+		planned[i] = plannedStatus{Status: st, NextRun: next[st.Integration]}
+	}
+	return planned, nil
 }
 
 func (a *app) runsCommand() *cobra.Command {

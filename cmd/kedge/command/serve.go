@@ -26,7 +26,7 @@ token; "kedge tokens create" makes one. /healthz, /readyz and /metrics are for
 machines, /api/v1/openapi.yaml describes the rest.`,
 		Example: examples("kedge serve", "kedge serve --listen 127.0.0.1:9000"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			a.serving = true
+			a.serving, a.patient = true, true
 			return a.serve(cmd, listen)
 		},
 	}
@@ -76,5 +76,9 @@ func (a *app) serve(cmd *cobra.Command, listen string) error {
 // here. What a part needs of the config and the syncer it asks l for at each
 // use, or hears of by onReload.
 func (l *live) modules(ctx context.Context, metrics prometheus.Registerer) ([]server.Module, error) {
-	return []server.Module{}, nil
+	jobs, err := l.jobsModule(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []server.Module{jobs}, nil
 }

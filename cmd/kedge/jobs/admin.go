@@ -85,11 +85,8 @@ func (s *Service) Get(ctx context.Context, name string) (Job, error) {
 
 // Create adds a job, which servers see within seconds.
 func (s *Service) Create(ctx context.Context, j config.Job, author string) (Job, error) {
-	if key, problem := j.Check(); problem != "" {
+	if key, problem := s.problem(ctx, j); problem != "" {
 		return Job{}, j.JobError(key, problem)
-	}
-	if err := s.checkCommands(j); err != nil {
-		return Job{}, err
 	}
 	now, err := s.now(ctx)
 	if err != nil {

@@ -60,7 +60,7 @@ func (s *Service) take(ctx context.Context, seen row, now time.Time) error {
 			return err
 		}
 		if j, err = r.job(); err != nil {
-			return s.unusable(ctx, tx, r, err)
+			return s.unusable(ctx, tx, r, now, err)
 		}
 		when, err := j.When()
 		if err != nil {
@@ -92,9 +92,10 @@ func (s *Service) take(ctx context.Context, seen row, now time.Time) error {
 
 // unusable takes a job out of the schedule that this version of kedge cannot
 // read.
-func (s *Service) unusable(ctx context.Context, tx *store.Tx, r *row, err error) error {
+func (s *Service) unusable(ctx context.Context, tx *store.Tx, r *row, now time.Time, err error) error {
 	s.log.ErrorContext(ctx, "job not usable", "job", r.Name, "err", err)
-	r.Due, r.NextAt, r.LastState, r.LastMessage = 0, 0, Failed, err.Error()
+	r.LastDue, r.LastStarted, r.LastFinished, r.LastState, r.LastMessage = r.Due, now.UnixMilli(), now.UnixMilli(), Failed, err.Error()
+	r.Due, r.NextAt = 0, 0
 	return s.update(ctx, tx, r)
 }
 
@@ -125,7 +126,7 @@ func (s *Service) tellPassed(ctx context.Context, j config.Job, r *row, d decisi
 // tell writes to both logs what became of a job.
 func (s *Service) tell(ctx context.Context, j config.Job, level, code, message string) {
 	s.log.WarnContext(ctx, "job "+code, "job", j.Name, "integration", j.Integration, "why", message)
-	if err := s.syncer.LogJob(context.WithoutCancel(ctx), j.Name, j.Integration, level, code, message); err != nil {
+	if err := s.opts.Syncer().LogJob(context.WithoutCancel(ctx), j.Name, j.Integration, level, code, message); err != nil {
 		s.log.ErrorContext(ctx, "log not written", "job", j.Name, "err", err)
 	}
 }

@@ -23,36 +23,44 @@ const ChildVariable = "KEDGE_JOB"
 // failureTime bounds the commands of onFailure.
 const failureTime = 5 * time.Minute
 
-// checkCommands refuses command lines that kedge does not know.
-func (s *Service) checkCommands(j config.Job) error {
-	if s.opts.CheckCommand == nil {
-		return nil
+// problem returns the key of a job that is wrong and what is wrong with it, or
+// empty texts: beside what the config can see, whether there is such an
+// integration or command.
+func (s *Service) problem(ctx context.Context, j config.Job) (key, problem string) {
+	if key, problem = j.Check(); problem != "" {
+		return key, problem
 	}
-	check := func(key, line string) error {
-		words, err := config.Words(line)
-		if err == nil {
-			err = s.opts.CheckCommand(words)
+	if j.Integration != "" && s.opts.CheckIntegration != nil {
+		if err := s.opts.CheckIntegration(ctx, j.Integration); err != nil {
+			return "integration", err.Error()
 		}
-		if err != nil {
-			return j.JobError(key, err.Error())
-		}
-		return nil
 	}
-	if j.Command != "" {
-		if err := check("command", j.Command); err != nil {
-			return err
-		}
+	if err := s.checkCommand(j.Command); err != nil {
+		return "command", err.Error()
 	}
 	if j.OnFailure != nil {
-		return check("onFailure.command", j.OnFailure.Command)
+		if err := s.checkCommand(j.OnFailure.Command); err != nil {
+			return "onFailure.command", err.Error()
+		}
 	}
-	return nil
+	return "", ""
+}
+
+func (s *Service) checkCommand(line string) error {
+	if line == "" || s.opts.CheckCommand == nil {
+		return nil
+	}
+	words, err := config.Words(line)
+	if err != nil {
+		return err
+	}
+	return s.opts.CheckCommand(words)
 }
 
 // environment tells a command about the job.
 func (f *firing) environment(o Outcome) []string {
 	return []string{ChildVariable + "=" + f.job.Name, "KEDGE_JOB_INTEGRATION=" + f.job.Integration, "KEDGE_JOB_RUN=" + o.Run,
-		"KEDGE_JOB_STATE=" + string(o.State), "KEDGE_CONFIG=" + f.s.opts.ConfigPath}
+		"KEDGE_JOB_STATE=" + string(o.State), "KEDGE_CONFIG=" + f.s.config}
 }
 
 // onFailure runs the command for a run that failed.

@@ -12,8 +12,10 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -28,22 +30,16 @@ import (
 // tickEvery is how often a server looks what is due and what has changed.
 const tickEvery = time.Second
 
-// A Syncer is what jobs need of a *[syncer.Syncer].
-type Syncer interface {
-	Run(ctx context.Context, req syncer.Request) (syncer.Result, error)
-	Log(ctx context.Context, q syncer.LogQuery) ([]syncer.LogRow, error)
-	LogJob(ctx context.Context, job, integration, level, code, message string) error
-}
-
 // Options configure a [Service].
 type Options struct {
-	Store  *store.Store // required; with the tables of [Migrations]
-	Syncer Syncer       // required
+	Store  *store.Store          // required; with the tables of [Migrations]
+	Syncer func() *syncer.Syncer // required; asked for each run
+	Config string                // path of the config file, for the commands that jobs run; required
 
-	// ConfigPath is the config file of commands that jobs run. Required.
-	ConfigPath string
-	// CheckCommand refuses command lines that kedge does not know; nil allows all.
-	CheckCommand func(words []string) error
+	// CheckIntegration and CheckCommand refuse what kedge does not know; nil
+	// allows all.
+	CheckIntegration func(ctx context.Context, name string) error
+	CheckCommand     func(words []string) error
 	// Patience bounds how long a command may take to end by itself when it is
 	// stopped; 0 means 20s.
 	Patience time.Duration
@@ -56,12 +52,12 @@ type Options struct {
 // A Service knows the jobs and runs them. It is safe for concurrent use.
 type Service struct {
 	store  *store.Store
-	syncer Syncer
 	opts   Options
 	log    *slog.Logger
 	now    func(ctx context.Context) (time.Time, error)
 	rand   func(n int64) int64
 	id     string // of this process, as the holder of leases
+	config string // absolute path, if it could be found
 
 	mu      sync.Mutex
 	file    map[string]bool // names of the config's jobs
@@ -74,8 +70,12 @@ type Service struct {
 // New returns a Service that knows only the jobs that were not declared in a
 // config; see [Service.Load].
 func New(opts Options) *Service {
-	s := &Service{store: opts.Store, syncer: opts.Syncer, opts: opts, log: opts.Logger, now: opts.Now, rand: opts.Rand,
+	s := &Service{store: opts.Store, opts: opts, log: opts.Logger, now: opts.Now, rand: opts.Rand,
 		id: uuid.NewString(), file: map[string]bool{}, mine: map[string]bool{}}
+	var err error
+	if s.config, err = filepath.Abs(opts.Config); err != nil {
+		s.config = opts.Config
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -144,12 +144,15 @@ func (s *Service) tick(ctx context.Context) error {
 	return nil
 }
 
-// Ready reports whether the service looks for due jobs: whether it has done so
-// in the last ten seconds.
-func (s *Service) Ready() bool {
+// Ready returns an error if the service has not looked for due jobs in the
+// last ten seconds.
+func (s *Service) Ready(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.Since(s.ticked) < 10*time.Second
+	if ago := time.Since(s.ticked); ago > 10*time.Second {
+		return errors.New("no job was looked at in the last ten seconds")
+	}
+	return nil
 }
 
 func (s *Service) worksOn(claim string) bool {
@@ -169,7 +172,9 @@ func (l gocronLog) Warn(msg string, args ...any) { l.log.Warn("gocron: "+msg, ar
 // Error is called for errors of gocron itself.
 func (l gocronLog) Error(msg string, args ...any) { l.log.Error("gocron: "+msg, args...) }
 
-func (s *Service) loadedFrom(jobs []config.Job) {
+// Know makes the jobs of a config known without storing what it says of them,
+// for a process that only looks.
+func (s *Service) Know(jobs []config.Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.file = map[string]bool{}

@@ -190,14 +190,14 @@ func (f *firing) work(ctx context.Context) Outcome {
 
 // sync runs the integration, and reports whether the log tells of the run.
 func (f *firing) sync(ctx context.Context) (o Outcome, logged bool) {
-	res, err := f.s.syncer.Run(ctx, syncer.Request{
+	res, err := f.s.opts.Syncer().Run(ctx, syncer.Request{
 		Integration: f.job.Integration, Op: syncer.Sync, Trigger: "job", By: "job " + f.job.Name, Confirm: f.confirm,
 	})
 	o = Outcome{State: State(res.State), Run: res.Run, Message: res.Message, Result: &res}
 	if err != nil {
 		o.State, o.Message = Failed, err.Error()
 	}
-	rows, err := f.s.syncer.Log(context.WithoutCancel(ctx), syncer.LogQuery{Run: res.Run, Limit: 1})
+	rows, err := f.s.opts.Syncer().Log(context.WithoutCancel(ctx), syncer.LogQuery{Run: res.Run, Limit: 1})
 	if logged = err == nil && len(rows) > 0; !logged {
 		o.Run = "" // there is nothing to see
 	}

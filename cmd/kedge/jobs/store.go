@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -140,10 +141,8 @@ func (s *Service) update(ctx context.Context, db bun.IDB, r *row) error {
 // it has changed. If start, jobs that run at the start of a server are due,
 // unless a server started them in the last minute.
 func (s *Service) Load(ctx context.Context, jobs []config.Job, start bool) error {
-	for _, j := range jobs {
-		if err := s.checkCommands(j); err != nil {
-			return err
-		}
+	if err := s.Check(ctx, jobs); err != nil {
+		return err
 	}
 	now, err := s.now(ctx)
 	if err != nil {
@@ -160,11 +159,34 @@ func (s *Service) Load(ctx context.Context, jobs []config.Job, start bool) error
 	if err != nil {
 		return err
 	}
-	s.loadedFrom(jobs)
+	s.Know(jobs)
 	if !start {
 		return nil
 	}
 	return s.dueAtStart(ctx, now)
+}
+
+// Check returns an error if the jobs of a config cannot be loaded. It changes
+// nothing.
+func (s *Service) Check(ctx context.Context, jobs []config.Job) error {
+	var made []string
+	err := s.store.DB().NewSelect().Model((*row)(nil)).Column("name").Where("source = ?", fromDatabase).Scan(ctx, &made)
+	if err != nil {
+		return store.Error("jobs.Check", "", err)
+	}
+	for _, j := range jobs {
+		if key, problem := s.problem(ctx, j); problem != "" {
+			return j.JobError(key, problem)
+		}
+		if slices.Contains(made, j.Name) {
+			return taken(j)
+		}
+	}
+	return nil
+}
+
+func taken(j config.Job) error {
+	return j.JobError("name", fmt.Sprintf("a job %q was made by \"kedge jobs create\" or the API; delete that one, or name this one otherwise", j.Name))
 }
 
 // adopt stores a job of the config.
@@ -189,7 +211,7 @@ func (s *Service) adopt(ctx context.Context, tx *store.Tx, j config.Job, now tim
 		return store.Error("jobs.Load", j.Name, err)
 	}
 	if r.Source != fromFile {
-		return j.JobError("name", fmt.Sprintf("a job %q was made by \"kedge jobs create\" or the API; delete that one, or name this one otherwise", j.Name))
+		return taken(j)
 	}
 	if r.Spec == next.Spec {
 		return nil
