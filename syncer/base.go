@@ -2,10 +2,11 @@ package syncer
 
 import (
 	"context"
-	"encoding/json"
-	"time"
+	"math/bits"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/mapping"
 	"github.com/uptrace/bun"
 )
 
@@ -14,57 +15,13 @@ import (
 type baseRow struct {
 	bun.BaseModel `bun:"table:integration_base"`
 
-	Ent          int64     `bun:",pk"`
-	ExtKey       kedge.Key `bun:",pk"`
-	Base         string    // values by local field, as packValues writes them
-	LocalHash    int64     // of the local row at that time
-	ExtVersion   string
-	LocalVersion string
-	LastWriter   Direction // the direction of the change that made it
-	At           time.Time
+	Ent        int64     `bun:",pk"`
+	ExtKey     kedge.Key `bun:",pk"`
+	Base       string    // values by local field, as packValues writes them
+	LocalHash  int64     // of the local row at that time; 0 if it is to be sent or not known
+	ExtVersion string
 
 	values *kedge.Record
-}
-
-// packValues returns the values of a record as a JSON object: texts, or null.
-// Missing values are left out.
-func packValues(fields *kedge.Fields, values []kedge.Value) string {
-	texts := make(map[string]*string, len(values))
-	for i, v := range values[:min(len(values), fields.Len())] {
-		if v.IsMissing() {
-			continue
-		}
-		texts[fields.Name(i)] = nil
-		if !v.IsNull() {
-			text := v.Text()
-			texts[fields.Name(i)] = &text
-		}
-	}
-	packed, _ := json.Marshal(texts) // texts always marshal
-	return string(packed)
-}
-
-// unpackValues is the reverse of packValues. What no longer fits the field is
-// missing, so it counts as unknown.
-func unpackValues(packed string, ent *kedge.Entity, fields *kedge.Fields) (*kedge.Record, error) {
-	var texts map[string]*string
-	if err := json.Unmarshal([]byte(packed), &texts); err != nil {
-		return nil, err
-	}
-	r := &kedge.Record{Fields: fields, Values: make([]kedge.Value, fields.Len())}
-	for i, name := range fields.Names() {
-		text, known := texts[name]
-		switch f := ent.Field(name); {
-		case !known || f == nil:
-		case text == nil:
-			r.Values[i] = kedge.Null()
-		default:
-			if v, err := kedge.ParseText(f.Type, *text); err == nil {
-				r.Values[i] = v
-			}
-		}
-	}
-	return r, nil
 }
 
 // bases returns the bases of external keys.
@@ -84,19 +41,14 @@ func (e *entity) bases(ctx context.Context, db bun.IDB, keys []kedge.Key) (map[k
 	return found, err
 }
 
-func (e *entity) saveBases(ctx context.Context, db bun.IDB, rows []*baseRow) error {
-	const chunk = 1000
-	for len(rows) > 0 {
-		part := rows[:min(chunk, len(rows))]
-		rows = rows[len(part):]
-		_, err := db.NewInsert().Model(&part).On("CONFLICT (ent, ext_key) DO UPDATE").
-			Set("base = EXCLUDED.base, local_hash = EXCLUDED.local_hash, ext_version = EXCLUDED.ext_version").
-			Set("local_version = EXCLUDED.local_version, last_writer = EXCLUDED.last_writer, at = EXCLUDED.at").Exec(ctx)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+var baseTable = store.Table{Name: "integration_base", Key: []string{"ent", "ext_key"}, Values: []string{"local_hash", "ext_version", "base"}}
+
+// saveBases inserts or overwrites bases. If fresh, none of them is there.
+func saveBases(ctx context.Context, tx *store.Tx, fresh bool, bases []*baseRow) error {
+	return tx.Put(ctx, &baseTable, fresh, len(bases), func(i int, row []any) []any {
+		b := bases[i]
+		return append(row, b.Ent, string(b.ExtKey), b.LocalHash, b.ExtVersion, b.Base)
+	})
 }
 
 func (e *entity) dropBases(ctx context.Context, db bun.IDB, keys []kedge.Key) error {
@@ -109,7 +61,7 @@ func (e *entity) dropBases(ctx context.Context, db bun.IDB, keys []kedge.Key) er
 
 // newBase makes the base of a record from what both sides agree on: the
 // remote values where they are known, else those of the base before.
-func (e *entity) newBase(key kedge.Key, before, remote, local *kedge.Record, version string, writer Direction) *baseRow {
+func (e *entity) newBase(key kedge.Key, before, remote, local *kedge.Record, version string) *baseRow {
 	values := make([]kedge.Value, e.plan.LocalFields.Len())
 	for i := range values {
 		values[i] = value(before, i)
@@ -119,8 +71,26 @@ func (e *entity) newBase(key kedge.Key, before, remote, local *kedge.Record, ver
 	}
 	return &baseRow{
 		Ent: e.row.ID, ExtKey: key, Base: packValues(e.plan.LocalFields, values), LocalHash: e.localHash(local),
-		ExtVersion: version, LastWriter: writer, At: e.run.s.now().UTC(), values: &kedge.Record{Fields: e.plan.LocalFields, Values: values},
+		ExtVersion: version, values: &kedge.Record{Fields: e.plan.LocalFields, Values: values},
 	}
+}
+
+// noteInStep remembers which local rows are as both sides agree, so that the
+// first upload needs to know nothing else of them.
+func (e *entity) noteInStep(items []*item) {
+	if e.up == nil || !e.up.first || e.log.table {
+		return
+	}
+	for _, it := range items {
+		if it.fail == nil && it.after != nil && it.after.LocalHash != 0 && it.conflict == nil {
+			e.inStep = append(e.inStep, rowMark(it.dst.Key, it.after.LocalHash))
+		}
+	}
+}
+
+// rowMark stands for a local row with its values.
+func rowMark(key kedge.Key, localHash int64) uint64 {
+	return mapping.KeyHash(key) ^ bits.RotateLeft64(uint64(localHash), 32)
 }
 
 // localHash is the hash of the local values that are uploaded. A value that is
@@ -129,11 +99,13 @@ func (e *entity) localHash(local *kedge.Record) int64 {
 	if local == nil {
 		return 0
 	}
-	r := kedge.Record{Fields: e.plan.LocalFields, Values: make([]kedge.Value, e.plan.LocalFields.Len())}
-	for i := range r.Values {
-		if r.Values[i] = value(local, i); r.Values[i].IsMissing() {
-			r.Values[i] = kedge.Null()
+	e.whole = e.whole[:0]
+	for i := range e.plan.LocalFields.Len() {
+		v := value(local, i)
+		if v.IsMissing() {
+			v = kedge.Null()
 		}
+		e.whole = append(e.whole, v)
 	}
-	return int64(e.plan.LocalHash(&r))
+	return int64(e.plan.LocalHash(&kedge.Record{Fields: e.plan.LocalFields, Values: e.whole}))
 }

@@ -156,6 +156,7 @@ func (e *entity) store(ctx context.Context) error {
 		return err
 	}
 	e.count(items)
+	e.noteInStep(items)
 	clear(e.claimed)
 	return e.limitMemory(ctx)
 }

@@ -58,9 +58,11 @@ func (e *entity) findLinks(ctx context.Context, tx connectors.Tx, todo []*item) 
 	if e.plan.SharedKey && !e.hasMarks {
 		return nil
 	}
-	keys := make([]kedge.Key, len(todo))
-	for i, it := range todo {
-		keys[i] = it.rec.Key
+	keys := make([]kedge.Key, 0, len(todo))
+	for _, it := range todo {
+		if e.hadLinks || it.prev != 0 { // else it has none
+			keys = append(keys, it.rec.Key)
+		}
 	}
 	links, err := e.run.s.linksBy(ctx, e.run.db(tx), e.row.ID, "ext_key", keys)
 	if err != nil {
@@ -71,7 +73,7 @@ func (e *entity) findLinks(ctx context.Context, tx connectors.Tx, todo []*item) 
 		if it.link == nil || it.link.Status != tombstone {
 			continue
 		}
-		if it.rec.Removed == kedge.Live && it.rec.Version != "" && it.rec.Version == it.link.Version {
+		if it.rec.Removed == kedge.Live && it.rec.Version != "" && versionHash(it.rec.Version) == it.link.Version {
 			it.outcome, it.stale = Unchanged, true
 			it.hash = wordHash(it.prev)
 		}

@@ -39,7 +39,7 @@ type entity struct {
 	open        map[string]int64 // attempts of the open quarantine rows by key
 	opened      []string
 	hasMarks    bool       // the entity has links that are marked or tombstones
-	hadLinks    bool       // the entity had links before this run
+	hadLinks    bool       // the entity had links before this run, or an upload of it made some
 	earlier     *hashIndex // outcomes from before the read was started again
 	renewed     bool       // a reset has replaced the local rows
 	staged      int64      // chunks that wait for it
@@ -66,6 +66,7 @@ type entity struct {
 	before     func(context.Context, *store.Tx) error // runs first in the next page transaction
 	seq        int64
 	resolving  *resolving // a person's decision about a conflict, under way
+	inStep     []uint64   // rowMark of the local rows that this run left as both sides agree, for the first upload
 
 	// Memory of one page transaction, used again by the next.
 	batch     batch
@@ -73,6 +74,7 @@ type entity struct {
 	inBatch   map[uint64]*item
 	keyHashes []uint64
 	keyParts  []kedge.Value
+	whole     []kedge.Value
 	changes   []kedge.Change
 	changed   []*item
 	puts      []byte
@@ -166,10 +168,16 @@ func (e *entity) loadState(ctx context.Context) (*Anchor, error) {
 	if e.open, err = openQuarantine(ctx, db, e.row.ID); err != nil {
 		return nil, err
 	}
-	marks, err := db.NewSelect().Model((*link)(nil)).Where("ent = ? AND status <> 'linked'", e.row.ID).Count(ctx)
-	e.hasMarks, e.hadLinks = marks > 0, marks > 0 || e.row.Linked > 0
+	marks, err := db.NewSelect().Model((*link)(nil)).Where("ent = ? AND status <> ?", e.row.ID, linked).Count(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.hasMarks = marks > 0
+	if e.hadLinks, err = hasLinks(ctx, db, e.row.ID); err != nil {
+		return nil, err
+	}
 	e.inBatch, e.claimed = map[uint64]*item{}, map[kedge.Key]kedge.Key{}
-	if err == nil && e.sends {
+	if e.sends {
 		e.frozen, err = openConflicts(ctx, db, e.row.ID)
 	}
 	return anchor, err

@@ -4,7 +4,10 @@ import (
 	"context"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/store"
 	"github.com/uptrace/bun"
 )
 
@@ -12,7 +15,7 @@ import (
 type linkStatus string
 
 const (
-	linked    linkStatus = "linked"
+	linked    linkStatus = ""          // takes no room: most links are
 	deleting  linkStatus = "deleting"  // marked; the delete phase applies it
 	tombstone linkStatus = "tombstone" // was deleted here because it was gone there
 	// frozenLink is the link of a record that is gone there, was edited here, and
@@ -29,9 +32,24 @@ type link struct {
 	ExtKey   kedge.Key `bun:",pk"`
 	LocalKey kedge.Key
 	Status   linkStatus
-	Reason   string // of deleting and tombstone: "deleted", "left the filter"
-	Version  string // of a tombstone: the last version seen
-	At       time.Time
+	Reason   string    // of deleting and tombstone: "deleted", "left the filter"
+	Version  int64     // versionHash of the last version seen
+	At       time.Time `bun:",nullzero"` // of marks and tombstones
+}
+
+// versionHash stands for a version where it is only compared; 0 for none.
+func versionHash(version string) int64 {
+	if version == "" {
+		return 0
+	}
+	return int64(xxhash.Sum64String(version) | 1)
+}
+
+// hasLinks tells whether an entity has links or bases.
+func hasLinks(ctx context.Context, db bun.IDB, ent int64) (bool, error) {
+	var has bool
+	err := db.NewRaw("SELECT EXISTS (SELECT 1 FROM integration_link WHERE ent = ?) OR EXISTS (SELECT 1 FROM integration_base WHERE ent = ?)", ent, ent).Scan(ctx, &has)
+	return has, err
 }
 
 // linksBy returns the links of an entity whose column (ext_key or local_key)
@@ -57,21 +75,14 @@ func (s *Syncer) linksBy(ctx context.Context, db bun.IDB, ent int64, column stri
 	return found, err
 }
 
-// saveLinks inserts or overwrites links.
-func (s *Syncer) saveLinks(ctx context.Context, db bun.IDB, links []*link) error {
-	const chunk = 1000
-	for len(links) > 0 {
-		n := min(chunk, len(links))
-		part := links[:n]
-		links = links[n:]
-		_, err := db.NewInsert().Model(&part).On("CONFLICT (ent, ext_key) DO UPDATE").
-			Set("local_key = EXCLUDED.local_key, status = EXCLUDED.status, reason = EXCLUDED.reason").
-			Set("version = EXCLUDED.version, at = EXCLUDED.at").Exec(ctx)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+var linkTable = store.Table{Name: "integration_link", Key: []string{"ent", "ext_key"}, Values: []string{"local_key", "status", "reason", "version", "at"}}
+
+// saveLinks inserts or overwrites links. If fresh, none of them is there.
+func saveLinks(ctx context.Context, tx *store.Tx, fresh bool, links []*link) error {
+	return tx.Put(ctx, &linkTable, fresh, len(links), func(i int, row []any) []any {
+		l := links[i]
+		return append(row, l.Ent, string(l.ExtKey), string(l.LocalKey), string(l.Status), l.Reason, l.Version, orNull(l.At))
+	})
 }
 
 func (s *Syncer) dropLinks(ctx context.Context, db bun.IDB, ent int64, keys []kedge.Key) error {

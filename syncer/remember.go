@@ -14,6 +14,7 @@ import (
 // A memory is what has to be stored about a batch beside its rows.
 type memory struct {
 	links  []*link
+	fresh  bool        // there are no links and bases of the records yet
 	drop   []kedge.Key // of links
 	unmark []kedge.Key // records that are here, whatever was thought before
 	failed []*item
@@ -25,7 +26,7 @@ type memory struct {
 func (e *entity) remember(ctx context.Context, tx *store.Tx, b *batch, items []*item) error {
 	now := e.run.s.now().UTC()
 	e.puts, e.states = e.puts[:0], e.states[:0]
-	var m memory
+	m := memory{fresh: e.fresh(items)}
 	for _, it := range items {
 		if it.takes != nil && it.fail == nil {
 			if giver := e.inBatch[mapping.KeyHash(it.takes.ExtKey)]; giver != nil && giver.rec.Key == it.takes.ExtKey {
@@ -57,11 +58,11 @@ func (e *entity) remember(ctx context.Context, tx *store.Tx, b *batch, items []*
 	steps := []func() error{
 		func() error { return e.run.s.dropLinks(ctx, tx, e.row.ID, m.drop) },
 		func() error { return e.dropStale(ctx, tx, items) },
-		func() error { return e.run.s.saveLinks(ctx, tx, m.links) },
+		func() error { return saveLinks(ctx, tx, m.fresh, m.links) },
 		func() error { return e.unmark(ctx, tx, m.unmark) },
 		func() error { return e.saveStates(ctx, tx) },
 		func() error { return e.savePending(ctx, tx, items) },
-		func() error { return e.rememberBoth(ctx, tx, items) },
+		func() error { return e.rememberBoth(ctx, tx, m.fresh, items) },
 		func() error { return e.quarantine(ctx, tx, m.failed) },
 		func() error { return e.release(ctx, tx, m.freed) },
 		func() error { return e.saveProgress(ctx, tx, b, items, now) },
@@ -114,6 +115,11 @@ func (e *entity) rememberStored(m *memory, it *item, now time.Time) {
 			m.links = append(m.links, l)
 		}
 	}
+}
+
+// fresh tells whether nothing is known of the records of a batch.
+func (e *entity) fresh(items []*item) bool {
+	return !e.hadLinks && !slices.ContainsFunc(items, func(it *item) bool { return it.link != nil })
 }
 
 // takeOver forgets the records that gave their local ones up to others.
@@ -196,10 +202,10 @@ func (e *entity) noteSeen(it *item) {
 // linkFor returns the link row that a stored record needs, or nil. It holds the
 // version, so that a delete remembers which one is old news.
 func (e *entity) linkFor(it *item, now time.Time) *link {
-	if it.link != nil && it.link.Status == linked && it.link.LocalKey == it.dst.Key && it.link.Version == it.rec.Version || it.dst.Key == "" {
+	if it.link != nil && it.link.Status == linked && it.link.LocalKey == it.dst.Key && it.link.Version == versionHash(it.rec.Version) || it.dst.Key == "" {
 		return nil
 	}
-	return &link{Ent: e.row.ID, ExtKey: it.rec.Key, LocalKey: it.dst.Key, Status: linked, Version: it.rec.Version, At: now}
+	return &link{Ent: e.row.ID, ExtKey: it.rec.Key, LocalKey: it.dst.Key, Status: linked, Version: versionHash(it.rec.Version)}
 }
 
 // unmark takes the marks of records back that came unchanged.

@@ -142,9 +142,9 @@ func (r *resolving) decide(it *item, s Sides) error {
 	}
 	switch r.how.Take {
 	case TakeRemote:
-		it.after = r.newBase(it.rec.Key, nil, &it.dst, &it.dst, it.rec.Version, Download)
+		it.after = r.newBase(it.rec.Key, nil, &it.dst, &it.dst, it.rec.Version)
 	case TakeLocal:
-		it.after = r.newBase(it.rec.Key, s.Base, &it.dst, nil, it.rec.Version, Download)
+		it.after = r.newBase(it.rec.Key, s.Base, &it.dst, nil, it.rec.Version)
 		it.outcome, it.send = Kept, actionDelete
 	default:
 		return errNoMerge
@@ -191,7 +191,7 @@ func (r *resolving) merge(it *item, s Sides) error {
 	if err := r.sendable(s.Local, merged.Values); err != nil {
 		return err
 	}
-	it.after = r.newBase(it.rec.Key, s.Base, &it.dst, &merged, it.rec.Version, Download)
+	it.after = r.newBase(it.rec.Key, s.Base, &it.dst, &merged, it.rec.Version)
 	it.dst.Values = writes
 	if !writesAny {
 		it.outcome = Unchanged

@@ -237,7 +237,7 @@ func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgo
 			l := &link{Ent: u.row.ID, ExtKey: key, LocalKey: o.op.LocalKey, Status: tombstone, Reason: kedge.Deleted.String(), At: now}
 			state := hashState{key: mapping.KeyHash(key)}
 			if o.stored != nil { // it is only marked there, and stays known as it is
-				l.Version, state.word = o.stored.Version, u.word(o.stored)
+				l.Version, state.word = versionHash(o.stored.Version), u.word(o.stored)
 			}
 			links, hashes = append(links, l), append(hashes, state)
 			continue
@@ -249,7 +249,7 @@ func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgo
 		if o.stored != nil {
 			version = o.stored.Version
 		}
-		links = append(links, &link{Ent: u.row.ID, ExtKey: key, LocalKey: o.op.LocalKey, Status: linked, Version: version, At: now})
+		links = append(links, &link{Ent: u.row.ID, ExtKey: key, LocalKey: o.op.LocalKey, Status: linked, Version: versionHash(version)})
 		base, err := u.sentBase(o, key, version)
 		if err != nil {
 			return err
@@ -262,9 +262,10 @@ func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgo
 			return err
 		}
 	}
+	u.hadLinks = true
 	steps := []func() error{
-		func() error { return u.run.s.saveLinks(ctx, tx, links) },
-		func() error { return u.saveBases(ctx, tx, bases) },
+		func() error { return saveLinks(ctx, tx, false, links) },
+		func() error { return saveBases(ctx, tx, false, bases) },
 		func() error { return u.dropBases(ctx, tx, gone) },
 		func() error { return u.saveHashes(ctx, tx, hashes) },
 		func() error { return u.releaseLocal(ctx, tx, sent) },
@@ -334,7 +335,7 @@ func (u *upload) sentBase(o *outgoing, key kedge.Key, version string) (*baseRow,
 			sent.Values[i] = kedge.Null() // so the other side has none, and ours is an edit
 		}
 	}
-	return u.newBase(key, before, sent, o.local, version, Upload), nil
+	return u.newBase(key, before, sent, o.local, version), nil
 }
 
 // adjustLog notes in the write log what the other side made of a change.

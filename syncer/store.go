@@ -107,6 +107,14 @@ func (a *Anchor) save(ctx context.Context, db bun.IDB) error {
 	return err
 }
 
+// orNull returns at, or nil for the zero time.
+func orNull(at time.Time) any {
+	if at.IsZero() {
+		return nil
+	}
+	return at
+}
+
 // jsonTexts returns texts as a JSON array, to be unpacked by [unpack].
 func jsonTexts[T ~string](texts []T) string {
 	b, _ := json.Marshal(texts) // strings always marshal

@@ -141,7 +141,7 @@ func (e *entity) missing(ctx context.Context) func(yield func([]mapped, error) b
 // A mapped key is a pair of keys that belong together.
 type mapped struct {
 	ext, local kedge.Key
-	version    string // of the link
+	version    int64 // of the link
 }
 
 // known yields the keys of all records that may be known: the links, or for
@@ -210,7 +210,7 @@ func (e *entity) confirmChunk(ctx context.Context, chunk []mapped) error {
 		states = append(states, hashState{hash, wordHash(e.log.get(hash)) | uint64(outcome)})
 	}
 	err = e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		if err := e.run.s.saveLinks(ctx, tx, links); err != nil || !e.log.table {
+		if err := saveLinks(ctx, tx, false, links); err != nil || !e.log.table {
 			return err
 		}
 		return e.log.saveRows(ctx, tx, states)
@@ -286,7 +286,7 @@ func passes(f *filter.Expr, r *kedge.Record) bool {
 // mark returns the link row that marks a record for the delete phase, or nil
 // if the mapping keeps such records.
 func (e *entity) mark(it *item, now time.Time) *link {
-	m := mapped{ext: it.rec.Key, local: it.rec.Key, version: it.rec.Version}
+	m := mapped{ext: it.rec.Key, local: it.rec.Key, version: versionHash(it.rec.Version)}
 	if !e.plan.SharedKey {
 		if it.link == nil {
 			return nil

@@ -22,7 +22,9 @@ func (e *entity) decideBoth(ctx context.Context, tx connectors.Tx, todo []*item)
 			continue
 		}
 		items = append(items, it)
-		external = append(external, it.agreedKey())
+		if it.link != nil || it.takes != nil { // else nothing was agreed on
+			external = append(external, it.agreedKey())
+		}
 		if it.dst.Key != "" {
 			local = append(local, it.dst.Key)
 		}
@@ -32,7 +34,7 @@ func (e *entity) decideBoth(ctx context.Context, tx connectors.Tx, todo []*item)
 	}
 	if e.run.whole != nil { // what is here does not count
 		for _, it := range items {
-			it.after = e.newBase(it.rec.Key, nil, &it.dst, &it.dst, it.rec.Version, Download)
+			it.after = e.newBase(it.rec.Key, nil, &it.dst, &it.dst, it.rec.Version)
 		}
 		return nil
 	}
@@ -104,7 +106,7 @@ func (e *entity) decideOne(it *item, base *baseRow, local *kedge.Record) error {
 	}
 	switch v.Action {
 	case CreateLocal:
-		it.after = e.newBase(it.rec.Key, nil, &it.dst, &it.dst, it.rec.Version, Download)
+		it.after = e.newBase(it.rec.Key, nil, &it.dst, &it.dst, it.rec.Version)
 	case DeleteRemote:
 		it.outcome, it.send = Kept, actionDelete
 		after := *base
@@ -140,7 +142,7 @@ func (e *entity) take(it *item, s Sides, v Verdict) {
 			it.send = actionUpdate
 		}
 	}
-	it.after = e.newBase(it.rec.Key, s.Base, &it.dst, &after, it.rec.Version, Download)
+	it.after = e.newBase(it.rec.Key, s.Base, &it.dst, &after, it.rec.Version)
 	for i := range it.dst.Values {
 		if v.Action != Merge || !v.Down[i] {
 			it.dst.Values[i] = kedge.Value{}
@@ -155,7 +157,7 @@ func (e *entity) take(it *item, s Sides, v Verdict) {
 }
 
 // rememberBoth stores what decideBoth found out about items that were written.
-func (e *entity) rememberBoth(ctx context.Context, tx *store.Tx, items []*item) error {
+func (e *entity) rememberBoth(ctx context.Context, tx *store.Tx, fresh bool, items []*item) error {
 	if !e.sends {
 		return nil
 	}
@@ -173,6 +175,9 @@ func (e *entity) rememberBoth(ctx context.Context, tx *store.Tx, items []*item) 
 			continue
 		}
 		if it.after != nil {
+			if it.send != "" {
+				it.after.LocalHash = 0
+			}
 			bases = append(bases, it.after)
 		}
 		if it.takes != nil {
@@ -196,7 +201,7 @@ func (e *entity) rememberBoth(ctx context.Context, tx *store.Tx, items []*item) 
 	}
 	steps := []func() error{
 		func() error { return e.dropBases(ctx, tx, taken) },
-		func() error { return e.saveBases(ctx, tx, bases) },
+		func() error { return saveBases(ctx, tx, fresh, bases) },
 		func() error { return e.closeConflicts(ctx, tx, thawed, "both sides agree again") },
 		func() error { return e.saveConflicts(ctx, tx, conflicts) },
 		func() error { return e.enqueue(ctx, tx, ops) },

@@ -49,7 +49,7 @@ func (e *entity) agreed(base *baseRow, t *Transaction, it *item) *baseRow {
 				sent.Values[l.Local] = kedge.Null() // it was sent without
 			}
 		}
-		return &baseRow{Ent: e.row.ID, ExtKey: it.rec.Key, Base: packValues(sent.Fields, sent.Values), LastWriter: Upload, At: e.run.s.now().UTC(), values: sent}
+		return &baseRow{Ent: e.row.ID, ExtKey: it.rec.Key, Base: packValues(sent.Fields, sent.Values), values: sent}
 	}
 	both := *base
 	both.values = &kedge.Record{Fields: base.values.Fields, Values: slices.Clone(base.values.Values)}

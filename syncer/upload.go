@@ -19,6 +19,7 @@ type upload struct {
 	*entity
 	position *Anchor
 	first    bool // nothing was uploaded before: the download goes first, so that records are matched
+	bare     bool // nothing was linked before this run
 	mode     string
 	reason   string
 	state    RunState
@@ -46,6 +47,10 @@ func (e *entity) newUpload(ctx context.Context) (*upload, error) {
 	if u.position == nil {
 		u.position = &Anchor{Integration: e.run.name, Entity: e.plan.Name, Direction: Upload, Phase: phaseSnapshot, Acked: true}
 		u.first = op == Sync && e.plan.Rules.Direction.Downloads()
+	}
+	if err == nil && u.first {
+		u.bare, err = hasLinks(ctx, e.run.s.store.DB(), e.row.ID)
+		u.bare = !u.bare
 	}
 	return u, err
 }
@@ -75,12 +80,18 @@ func (u *upload) collect(ctx context.Context) error {
 	if u.run.op() == Export {
 		u.mode = "export"
 	}
-	seen := map[uint64]bool{}
-	if err := u.read(ctx, "", seen); err != nil {
-		return err
+	// What was linked a moment ago was there then: the next read finds what was
+	// deleted since.
+	sweeps := u.run.op() != Export && u.plan.Local.Full && !u.bare
+	var seen map[uint64]bool
+	if sweeps {
+		seen = map[uint64]bool{}
 	}
-	if u.run.op() == Export || !u.plan.Local.Full {
-		return nil
+	slices.Sort(u.inStep)
+	err := u.read(ctx, "", seen)
+	u.inStep = nil
+	if err != nil || !sweeps {
+		return err
 	}
 	return u.sweepLocal(ctx, seen)
 }
@@ -144,8 +155,12 @@ func (u *upload) takePage(ctx context.Context, page *connectors.Page, seen map[u
 	if u.run.planning() {
 		return u.previewPage(ctx, page)
 	}
+	records := u.dropInStep(page.Records)
+	if len(records)+len(page.Rejected) == 0 && page.Next != "" {
+		return nil
+	}
 	err := u.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		locals, err := u.classify(ctx, tx, page.Records)
+		locals, err := u.classify(ctx, tx, records)
 		if err != nil {
 			return err
 		}
@@ -179,6 +194,22 @@ func (u *upload) takePage(ctx context.Context, page *connectors.Page, seen map[u
 	}
 	u.run.s.hook("p7")
 	return u.ackLocal(ctx)
+}
+
+// dropInStep counts the records that are as the download of this run left them,
+// and returns the others.
+func (u *upload) dropInStep(records []kedge.Record) []kedge.Record {
+	if len(u.inStep) == 0 || u.waiting {
+		return records
+	}
+	return slices.DeleteFunc(records, func(r kedge.Record) bool {
+		_, same := slices.BinarySearch(u.inStep, rowMark(r.Key, u.localHash(&r)))
+		same = same && r.Removed == kedge.Live && u.passesUpload(&r)
+		if same {
+			u.counts.count(notSeen, Unchanged)
+		}
+		return same
+	})
 }
 
 func (u *upload) countUnsent(locals []*localItem) {

@@ -12,8 +12,8 @@ import (
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors/sqltable"
-	"github.com/kedge-sync/kedge/connectors/sqltable/pgcopy"
 	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/internal/store/pgcopy"
 	"github.com/kedge-sync/kedge/internal/store/storetest"
 )
 

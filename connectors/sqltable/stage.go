@@ -2,21 +2,15 @@ package sqltable
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"hash/fnv"
-	"io"
-	"net"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/uptrace/bun"
-	"github.com/uptrace/bun/driver/pgdriver"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors/sqltable/catalog"
-	"github.com/kedge-sync/kedge/connectors/sqltable/pgcopy"
+	"github.com/kedge-sync/kedge/internal/store/pgcopy"
 )
 
 // stageRows is from how many rows on COPY into a stage table is faster than
@@ -49,67 +43,15 @@ func (p *pgWriter) stage(ctx context.Context, conn bun.Conn, g *group) error {
 	if err := p.exec(ctx, "CREATE TEMP TABLE IF NOT EXISTS "+name+" ("+columns+") ON COMMIT DELETE ROWS; DELETE FROM pg_temp."+name); err != nil {
 		return err
 	}
-	src := &copySource{g: g}
-	if err := conn.Raw(func(c any) error { src.conn = c.(*pgdriver.Conn).Conn(); return nil }); err != nil {
+	if err := pgcopy.Send(ctx, conn, "pg_temp."+name, len(g.rows), g.encode); err != nil {
 		return err
 	}
-	if err := src.conn.SetWriteDeadline(time.Now().Add(copyTimeout)); err != nil {
-		return err
-	}
-	_, err := pgdriver.CopyFrom(ctx, conn, src, "COPY pg_temp."+name+" FROM STDIN (FORMAT BINARY)")
-	if _, answered := errors.AsType[pgdriver.Error](err); err != nil && !answered {
-		// The server may still wait for the rest.
-		closing := conn.Raw(func(c any) error { return c.(io.Closer).Close() })
-		return errors.Join(err, closing)
-	}
-	if err == nil {
-		g.staged = "pg_temp." + name
-	}
-	return err
+	g.staged = "pg_temp." + name
+	return nil
 }
 
-// copyTimeout ends the wait for a server that takes no more of a COPY.
-const copyTimeout = 5 * time.Minute
-
-// A copySource sends the rows of a group as the data of a COPY. It does so
-// itself, in one Read of which pgdriver only sees the end: pgdriver sends
-// messages of 1 KiB, one system call each. Encoding cannot fail, because
-// pgdriver could not tell the server; all values were checked by fit.
-type copySource struct {
-	g    *group
-	conn net.Conn
-	enc  pgcopy.Encoder
-}
-
-// copyMessage is from how many bytes on a message is sent.
-const copyMessage = 64 << 10
-
-// Read sends everything and returns io.EOF.
-func (s *copySource) Read([]byte) (int, error) {
-	for i := range s.g.rows {
-		s.g.encode(&s.enc, i)
-		if s.enc.Len() >= copyMessage {
-			if err := s.flush(); err != nil {
-				return 0, err
-			}
-		}
-	}
-	s.enc.End()
-	if err := s.flush(); err != nil {
-		return 0, err
-	}
-	return 0, io.EOF
-}
-
-// flush sends a CopyData message (PostgreSQL, 55.7).
-func (s *copySource) flush() error {
-	head := binary.BigEndian.AppendUint32([]byte{'d'}, uint32(4+s.enc.Len()))
-	message := net.Buffers{head, s.enc.Drain()}
-	_, err := message.WriteTo(s.conn)
-	return err
-}
-
-// encode adds row i of g in the order of stageNames.
+// encode adds row i of g in the order of stageNames. All values were checked by
+// fit.
 func (g *group) encode(enc *pgcopy.Encoder, i int) {
 	enc.Row(1 + len(g.columns) + min(len(g.version), 1))
 	enc.Int4(int32(g.base + i))

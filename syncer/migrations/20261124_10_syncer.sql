@@ -52,16 +52,16 @@ CREATE TABLE integration_syncanchor (
 
 CREATE TABLE integration_link (
   ent bigint NOT NULL,
-  ext_key text NOT NULL,
-  local_key text NOT NULL,
-  status text NOT NULL, -- linked, deleting, tombstone
+  version bigint NOT NULL, -- hash of the last version seen, 0 if none is known
+  at {time}, -- of a mark or tombstone
+  ext_key {key} NOT NULL,
+  local_key {key} NOT NULL,
+  status text NOT NULL, -- "" when linked; deleting, tombstone, frozen
   reason text NOT NULL,
-  version text NOT NULL,
-  at {time} NOT NULL,
   PRIMARY KEY (ent, ext_key)
 ){without_rowid};
 CREATE UNIQUE INDEX integration_link_local ON integration_link (ent, local_key);
-CREATE INDEX integration_link_status ON integration_link (ent, status) WHERE status <> 'linked';
+CREATE INDEX integration_link_status ON integration_link (ent, status) WHERE status <> '';
 
 CREATE TABLE integration_hashlog (
   ent bigint NOT NULL,

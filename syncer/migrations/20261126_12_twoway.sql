@@ -1,13 +1,10 @@
 -- What both sides of a record agreed on the last time.
 CREATE TABLE integration_base (
   ent bigint NOT NULL,
-  ext_key text NOT NULL,
-  base text NOT NULL,
-  local_hash bigint NOT NULL,
+  local_hash bigint NOT NULL, -- of the local row then; 0 if it was to be sent or is not known
+  ext_key {key} NOT NULL,
   ext_version text NOT NULL,
-  local_version text NOT NULL,
-  last_writer text NOT NULL,
-  at {time} NOT NULL,
+  base text NOT NULL, -- values by local field
   PRIMARY KEY (ent, ext_key)
 ){without_rowid};
 

@@ -1,5 +1,5 @@
 // Package pgcopy encodes rows in the binary format of PostgreSQL's COPY
-// (PostgreSQL, COPY, Binary Format). The formats of the types are those of
+// (PostgreSQL, COPY, Binary Format), and sends them. The formats of the types are those of
 // their receive functions in PostgreSQL's sources.
 package pgcopy
 

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kedge-sync/kedge"
-	"github.com/kedge-sync/kedge/connectors/sqltable/pgcopy"
+	"github.com/kedge-sync/kedge/internal/store/pgcopy"
 )
 
 // fields reads the values of the first row back. nil is null.
