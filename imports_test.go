@@ -12,10 +12,10 @@ import (
 // are not named themselves, and packages of one folder may import each other.
 var layers = [][]string{
 	{"", "internal/nearest"},
-	{"connectors/filter", "internal/httpapi", "internal/httpclient", "internal/jsonguard", "internal/store"},
+	{"connectors/filter", "internal/httpapi", "internal/httpclient", "internal/jsonguard", "internal/store", "internal/signature"},
 	{"connectors", "internal/sqllist"},
 	{"connectors/memory", "connectors/odata", "connectors/sqltable", "connectors/conntest", "mapping", "internal/odatatest"},
-	{"ingest", "syncer"},
+	{"ingest", "subscriptions", "syncer"},
 	{"cmd/kedge"},
 	{"bench", "e2e", "internal/docgen"},
 }

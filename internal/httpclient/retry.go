@@ -133,6 +133,10 @@ func (k *call) ended(err error) *kedge.Error {
 	return k.fail(kedge.Transient, &NetError{Method: k.req.Method, Origin: originText(k.req.URL), Phase: PhaseRequest, Err: err})
 }
 
+// RetryAfter returns the delay that an answer asks for, like
+// [ParseRetryAfter]. A date is compared with the Date header if there is one.
+func RetryAfter(h http.Header, now time.Time) (time.Duration, bool) { return retryAfter(h, now) }
+
 // retryAfter returns the delay that the header asks for. A date is compared
 // with the Date header if there is one, so that clocks may differ.
 func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {

@@ -49,6 +49,7 @@ type Queue struct {
 	Token       int64 // fence of the holder
 	Concurrency int   // most requests at once; at least 1
 	Interval    int64 // ms between requests for the rate; 0 means none
+	Held        bool  // nothing is sent
 	Data        any   // the caller's
 
 	lanes    map[int64]*lane
@@ -180,7 +181,7 @@ func (q *Queue) Next(now int64, limit int) *Row {
 	if q.rest > 0 {
 		limit = 1 // a probe
 	}
-	if now < q.until || now < q.nextAt || q.inFlight >= limit {
+	if q.Held || now < q.until || now < q.nextAt || q.inFlight >= limit {
 		return nil
 	}
 	l := q.ready.pop()
@@ -322,6 +323,9 @@ func (q *Queue) Idle(now int64) (due int64, idle bool) {
 // (math.MaxInt64).
 func (q *Queue) NextAt(now int64) int64 {
 	at := never
+	if q.Held {
+		return never
+	}
 	if q.ready.len() > 0 || q.replays.len() > 0 {
 		at = now
 	} else if len(q.waiting) > 0 {
