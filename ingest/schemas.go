@@ -32,6 +32,9 @@ func (s *Service) createSchema(ctx context.Context, in Schema, origin string) (*
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkMapping(ctx, in, t); err != nil {
+		return nil, err
+	}
 	now := millis(s.now())
 	row := &schemaRow{TableName: in.Table, State: StateActive, ActiveVersion: 1, Settings: mustJSON(in.settings()), Origin: origin, CreatedAt: now, UpdatedAt: now}
 	err = s.define(ctx, func(ctx context.Context, tx *store.Tx) error {
@@ -85,6 +88,29 @@ func (s *Service) parseTable(in Schema) (*custom.Table, error) {
 	t := &custom.Table{Schema: compiled, Settings: set, Version: 1}
 	t.Describe()
 	return t, nil
+}
+
+// checkMapping compiles the mapping of a definition. The group is looked up
+// for the full name; if there is none, that is said later.
+func (s *Service) checkMapping(ctx context.Context, in Schema, t *custom.Table) error {
+	if t.Settings.Mapping == "" {
+		return nil
+	}
+	g, err := findGroup(ctx, s.store.DB(), in.Group)
+	if err != nil {
+		return nil
+	}
+	t.Full, t.Name = g.Prefix+"_"+in.Table, in.Table
+	t.Describe()
+	return s.mappingProblem(ctx, t)
+}
+
+func (s *Service) mappingProblem(ctx context.Context, t *custom.Table) error {
+	err := s.custom.CheckMapping(ctx, t)
+	if kedge.KindOf(err) == kedge.Invalid && err != nil {
+		return refuse("/mapping", "%v", err)
+	}
+	return err
 }
 
 // schemaProblem makes a 422 of what is wrong with a schema document, which is
@@ -244,6 +270,9 @@ func warnings(t *custom.Table) []string {
 // UpdateSchema replaces the settings of a schema. Its document changes by
 // [Service.ChangeSchema].
 func (s *Service) UpdateSchema(ctx context.Context, name string, in Schema, match func(*Schema) error) (*Schema, error) {
+	if err := s.checkSettings(ctx, name, in); err != nil {
+		return nil, err
+	}
 	var full string
 	err := s.define(ctx, func(ctx context.Context, tx *store.Tx) error {
 		row, err := s.ownSchema(ctx, tx, name, match)
@@ -259,11 +288,26 @@ func (s *Service) UpdateSchema(ctx context.Context, name string, in Schema, matc
 	return s.Schema(ctx, full)
 }
 
-func (s *Service) saveSettings(ctx context.Context, tx bun.IDB, row *schemaRow, in Schema) error {
-	if _, err := in.settings().parse(); err != nil {
+// checkSettings checks new settings of a schema.
+func (s *Service) checkSettings(ctx context.Context, name string, in Schema) error {
+	set, err := in.settings().parse()
+	if err != nil {
 		field, _, _ := strings.Cut(err.Error(), ":")
 		return refuse("/"+field, "%v", err)
 	}
+	row, err := mustFindSchema(ctx, s.store.DB(), name)
+	if err != nil {
+		return err
+	}
+	t, err := s.catalog.table(ctx, row)
+	if err != nil {
+		return err
+	}
+	t.Settings = set
+	return s.mappingProblem(ctx, t)
+}
+
+func (s *Service) saveSettings(ctx context.Context, tx bun.IDB, row *schemaRow, in Schema) error {
 	row.Settings, row.UpdatedAt, row.State = mustJSON(in.settings()), s.tick(row.UpdatedAt), StateActive
 	_, err := tx.NewUpdate().Model(row).Column("settings", "updated_at", "state").WherePK().Exec(ctx)
 	return err

@@ -63,7 +63,12 @@ type work struct {
 	head  int64 // last seq
 	floor int64
 
-	interest kedge.Interest
+	interest    kedge.Interest
+	localEvents []kedge.Event // of the mapping, to be published after those of the resources
+	part        struct {      // of a session, the last one that was read
+		n    int32
+		body []byte
+	}
 }
 
 func (w *work) hook(point string) { w.c.opts.Hook(point) }
@@ -199,7 +204,7 @@ func (w *work) lock(requests []*request) (map[string]*scope, error) {
 	}
 	slices.Sort(groups)
 	for try := 0; ; try++ {
-		s := w.sql("SELECT group_key, live FROM ingest_scope WHERE schema_no = ").arg(w.table.No).add(" AND group_key IN ").row(anys(groups)...)
+		s := w.sql("SELECT group_key, live FROM ingest_scope WHERE schema_no = ").arg(w.table.No).add(" AND group_key IN ").row(anysOf(groups)...)
 		if w.c.postgres() {
 			s.add(" ORDER BY group_key FOR UPDATE")
 		}
@@ -233,14 +238,6 @@ func (w *work) lock(requests []*request) (map[string]*scope, error) {
 	}
 }
 
-func anys(texts []string) []any {
-	out := make([]any, len(texts))
-	for i, t := range texts {
-		out[i] = t
-	}
-	return out
-}
-
 // recheck makes sure that the requests were checked against the active
 // version, which nobody changes until this transaction ends.
 func (w *work) recheck(requests []*request) error {
@@ -267,7 +264,7 @@ func (w *work) recheck(requests []*request) error {
 		w.table = now
 		r.Push.Table = now
 		if r.Op != Delete {
-			r.elements, r.err = w.c.prepare(r.Push)
+			r.elements, r.err = w.c.prepare(w.ctx, r.Push)
 		}
 	}
 	if active == w.table.Version || len(open(requests)) == 0 {

@@ -15,6 +15,11 @@ func (w *work) bulk(r *request, scopes map[string]*scope) error {
 	in := scopes[r.GroupKey]
 	w.begin(r)
 	w.hook("e")
+	if r.Session != "" {
+		if err := w.closeSession(r); err != nil || r.err != nil {
+			return err
+		}
+	}
 	plan, err := w.merge(r)
 	if err != nil {
 		return err
@@ -43,6 +48,9 @@ func (w *work) bulk(r *request, scopes map[string]*scope) error {
 		return err
 	}
 	in.live += int64(r.result.Bulk.Created - r.result.Bulk.Removed)
+	if r.Session != "" {
+		return w.c.deleteSession(w.ctx, w.tx.Tx.Tx, r.Session, false)
+	}
 	return nil
 }
 
@@ -133,6 +141,9 @@ const bulkRows = 500
 // removals.
 func (w *work) writeBulk(r *request, plan *bulkPlan) error {
 	store := func(changes []*change) error {
+		if err := w.fill(r, changes); err != nil {
+			return err
+		}
 		if err := w.readData(changes); err != nil {
 			return err
 		}
@@ -147,6 +158,9 @@ func (w *work) writeBulk(r *request, plan *bulkPlan) error {
 		}
 		for _, ch := range changes {
 			ch.prev = nil // lets go of the data
+			if ch.el != nil {
+				ch.el.data = nil
+			}
 		}
 		return nil
 	}

@@ -61,9 +61,11 @@ type Custom struct {
 	bulks chan struct{} // one token for each bulk in flight
 	load  load
 
+	mapping sync.Mutex
+	plans   map[planKey]*localPlan // compiled mappings
+	local   *connectors.Conn
+
 	mu    sync.Mutex
-	plans map[planKey]*localPlan // compiled mappings
-	local *connectors.Conn
 	keyed map[[2]string]bool // requests with an idempotency key that run now
 }
 

@@ -2,6 +2,7 @@ package custom
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -36,13 +37,17 @@ type element struct {
 	version string
 	hash    hash
 	data    []byte // minified
+	at      place  // of the data, in a session
 
 	subject    kedge.Subject
 	suppressed bool
 }
 
 // prepare checks the body of a push against the active version of its table.
-func (c *Custom) prepare(p *Push) ([]element, error) {
+func (c *Custom) prepare(ctx context.Context, p *Push) ([]element, error) {
+	if p.Session != "" {
+		return c.prepareSession(ctx, p)
+	}
 	if p.Op == Event {
 		elements := make([]element, 1)
 		err := c.check(p.Table, p.Body, &elements[0])
@@ -62,7 +67,7 @@ func (c *Custom) prepareBulk(p *Push) ([]element, error) {
 		raws = append(raws, raw)
 	}
 	if len(raws) == 0 && !p.AllowEmpty && !p.Table.Settings.AllowEmpty {
-		return nil, unprocessable("the list is empty, which would remove all resources; send allowEmpty=true if that is meant")
+		return nil, emptyBulk()
 	}
 	elements := make([]element, len(raws))
 	errs := make([]error, len(raws))
@@ -84,6 +89,10 @@ func (c *Custom) prepareBulk(p *Push) ([]element, error) {
 		return nil, err
 	}
 	return elements, distinct(elements)
+}
+
+func emptyBulk() error {
+	return unprocessable("the list is empty, which would remove all resources; send allowEmpty=true if that is meant")
 }
 
 // check decodes one resource and fills in e.
@@ -155,6 +164,14 @@ func refusal(err error, i int) error {
 		p.Errors = append(p.Errors, httpapi.FieldError{Pointer: f.Pointer, Detail: f.Detail})
 	}
 	return p
+}
+
+// firstFault is the first fault of an error about a resource.
+func firstFault(err error) jsonguard.Fault {
+	if faults, ok := errors.AsType[jsonguard.Faults](err); ok && len(faults) > 0 {
+		return faults[0]
+	}
+	return jsonguard.Fault{Detail: "does not fit the schema"}
 }
 
 // NotJSON is the type of problems that say that a body is no JSON that kedge
@@ -321,4 +338,11 @@ func compact(data []byte) json.RawMessage {
 func CheckJSON(text string) error {
 	_, err := jsonguard.Scan([]byte(text), 0)
 	return err
+}
+
+// CheckResource tells what is wrong with a resource of a table, without
+// storing it.
+func CheckResource(t *Table, raw []byte) error {
+	var e element
+	return refusal(new(Custom).check(t, bytes.Trim(raw, " \t\r\n"), &e), -1)
 }

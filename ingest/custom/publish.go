@@ -6,38 +6,48 @@ import (
 	"github.com/kedge-sync/kedge"
 )
 
-// publish tells the Publisher what changed, in the order of the numbers.
+// publish tells the Publisher what changed, in the order of the numbers, and
+// then what the mapping changed.
 func (w *work) publish(changes []*change) error {
-	if !w.interest.Any || len(changes) == 0 {
+	at := time.UnixMilli(w.at).UTC()
+	events := w.localEvents
+	if w.interest.Any {
+		events = make([]kedge.Event, 0, len(changes)+len(w.localEvents))
+		for _, ch := range changes {
+			e, err := w.event(ch)
+			if err != nil {
+				return err
+			}
+			events = append(events, e)
+		}
+		events = append(events, w.localEvents...)
+	}
+	w.localEvents = nil
+	if len(events) == 0 {
 		return nil
 	}
-	events := make([]kedge.Event, 0, len(changes))
-	at := time.UnixMilli(w.at).UTC()
-	for _, ch := range changes {
-		e := kedge.Event{Entity: w.table.Full, Op: ch.op, Changed: ch.fields, Origin: kedge.OriginIngest, At: at}
-		e.Key, e.KeyNames = eventKey(ch.key)
-		var err error
-		var before, after *kedge.Record
-		if ch.op != kedge.OpCreate && ch.prev.data != nil {
-			if before, err = w.table.record(ch.key, ch.prev.data); err != nil {
-				return err
-			}
-		}
-		if ch.el != nil {
-			if after, err = w.table.record(ch.key, ch.el.data); err != nil {
-				return err
-			}
-		}
-		e.Before, e.After = before, after
-		if ch.op == kedge.OpDelete {
-			e.After = before // the last known values
-		}
-		events = append(events, e)
+	for i := range events {
+		events[i].At = at
 	}
 	if err := w.c.opts.Publisher.Publish(w.ctx, w.tx, events...); err != nil {
 		return unavailable(err)
 	}
 	return nil
+}
+
+func (w *work) event(ch *change) (kedge.Event, error) {
+	e := kedge.Event{Entity: w.table.Full, Op: ch.op, Changed: ch.fields, Origin: kedge.OriginIngest}
+	e.Key, e.KeyNames = eventKey(ch.key)
+	var err error
+	if data := ch.prevData(); data != nil {
+		if e.Before, err = w.table.record(ch.key, data); err != nil {
+			return e, err
+		}
+	}
+	if e.After = e.Before; ch.el != nil { // of a delete the last known values
+		e.After, err = w.table.record(ch.key, ch.el.data)
+	}
+	return e, err
 }
 
 var (

@@ -40,6 +40,7 @@ type Push struct {
 	IdempotencyKey string
 	RequestHash    []byte // of all that makes two requests the same one
 	Session        string // bulk session that is committed, or ""
+	Parts          int    // of the session
 }
 
 // A Result is what became of a [Push].
@@ -131,13 +132,16 @@ func (c *Custom) Push(ctx context.Context, p *Push) (*Result, error) {
 			return res, err
 		}
 	}
+	if _, err := c.localPlan(ctx, p.Table, true); err != nil {
+		return nil, err
+	}
 	r := &request{Push: p, size: len(p.Body)}
 	for _, id := range p.IDs {
 		r.size += len(id)
 	}
 	if p.Op != Delete {
 		var err error
-		if r.elements, err = c.prepare(p); err != nil {
+		if r.elements, err = c.prepare(ctx, p); err != nil {
 			return nil, err
 		}
 	}

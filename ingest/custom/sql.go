@@ -101,3 +101,11 @@ func chunks[T any](items []T, size int, fn func([]T) error) error {
 	}
 	return nil
 }
+
+func anysOf[T any](items []T) []any {
+	out := make([]any, len(items))
+	for i, t := range items {
+		out[i] = t
+	}
+	return out
+}

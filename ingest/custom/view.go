@@ -100,7 +100,7 @@ func metaExpression(engine store.Engine, name string) string {
 		if engine == store.Postgres {
 			return "to_timestamp(" + name[1:] + " / 1000.0)"
 		}
-		return "strftime('%Y-%m-%dT%H:%M:%fZ', " + name[1:] + " / 1000.0, 'unixepoch')"
+		return "(strftime('%Y-%m-%dT%H:%M:%f', " + name[1:] + " / 1000.0, 'unixepoch') || '000000Z')"
 	case "_actor":
 		if engine == store.Postgres {
 			return "actor::jsonb"
