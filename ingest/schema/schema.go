@@ -41,7 +41,7 @@ func Parse(doc []byte) (*Schema, error) {
 		return nil, invalid("", `a schema is a JSON object that is not empty, with "type": "object" and a "kedge" object`)
 	}
 	s := &Schema{document: maps.Clone(root)}
-	s.document["unevaluatedProperties"] = false
+	delete(s.document, "unevaluatedProperties") // ours takes its place
 	faults := checkRoot(root)
 	var more jsonguard.Faults
 	s.meta, more = readMetadata(root)
@@ -50,6 +50,7 @@ func Parse(doc []byte) (*Schema, error) {
 	if faults = append(faults, w.faults...); len(faults) > 0 {
 		return nil, fail(kedge.Invalid, faults)
 	}
+	s.document["unevaluatedProperties"] = false
 	if s.effective, s.names, err = closeRoot(doc); err != nil {
 		return nil, err
 	}

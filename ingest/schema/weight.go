@@ -72,7 +72,7 @@ func (g *graph) measure() (load, jsonguard.Faults) {
 		l.weights[depth] = worst.cost + deep/2
 		l.text = max(l.text, worst.text)
 		if depth <= weighedLevels && l.weights[depth] > MaxWeight || w.steps > maxSteps {
-			return l, jsonguard.Faults{{Detail: fmt.Sprintf("too complex: at most %d subschemas may apply to one value; fan-out of references and combinations multiply", MaxWeight)}}
+			return l, jsonguard.Faults{{Detail: fmt.Sprintf("too complex: at most %d subschemas and values of enum may apply to one value; references and combinations inside of each other multiply", MaxWeight)}}
 		}
 		if depth == jsonguard.MaxDepth {
 			return l, nil
