@@ -23,10 +23,12 @@ import (
 // A site is a folder with a config, its database, and a sample service of 30
 // customers, which are read and stored ten at a time.
 type site struct {
-	t    *testing.T
-	dir  string
-	dsn  string
-	gate *gate
+	t       *testing.T
+	dir     string
+	dsn     string
+	url     string // of the service
+	service *odatatest.Service
+	gate    *gate
 }
 
 const siteMapping = `kedge: mapping/v1
@@ -40,10 +42,11 @@ entities:
 
 func newSite(t *testing.T, dsn string) *site {
 	service := odatatest.New(odatatest.Options{Rows: 30})
-	s := &site{t: t, dir: t.TempDir(), dsn: dsn, gate: &gate{next: service.Handler()}}
+	s := &site{t: t, dir: t.TempDir(), dsn: dsn, service: service, gate: &gate{next: service.Handler()}}
 	srv := httptest.NewServer(s.gate)
 	t.Cleanup(srv.Close)
 	t.Cleanup(s.gate.release)
+	s.url = srv.URL + service.Root()
 	s.write("kedge.yaml", fmt.Sprintf(`version: 1
 store: {dsn: %q}
 sync: {commitRows: 10}
@@ -52,7 +55,7 @@ connections:
   local: {kind: sqltable, dsn: kedge, entities: {customer: {create: true}}}
 integrations:
   - {name: crm, external: crm, mapping: crm.yaml}
-`, dsn, srv.URL+service.Root()))
+`, dsn, s.url))
 	s.write("crm.yaml", siteMapping)
 	return s
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -540,5 +541,37 @@ func TestUnusable(t *testing.T) {
 		s.look()
 		p.story("nightly", "runs 1 skipped 0 missed 0 succeeded next 02 02:00:00")
 		p.story("often", "runs 0 skipped 0 missed 0 failed next none")
+	})
+}
+
+// TestManyServers: of servers that look at the same moment one takes the time.
+func TestManyServers(t *testing.T) {
+	each(t, func(t *testing.T, p *place) {
+		const rounds = 15
+		var servers []*replica
+		for range 4 {
+			servers = append(servers, p.server(often(time.Second)))
+		}
+		for range rounds {
+			p.mu.Lock()
+			p.time = p.time.Add(time.Second)
+			p.mu.Unlock()
+			var all sync.WaitGroup
+			for _, s := range servers {
+				all.Go(func() {
+					if err := s.tick(t.Context()); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			for _, s := range servers {
+				s.all.Wait()
+			}
+		}
+		p.story("often", "runs 15 skipped 0 missed 0 succeeded next 00:00:16")
+		if n := len(p.runs()); n != rounds {
+			t.Errorf("%d runs, want %d", n, rounds)
+		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -95,11 +96,17 @@ entities:
     fields: [{external: Name, local: name}]
 `
 
+func migrations() []store.Migration {
+	return slices.Concat(syncer.Migrations(), sqltable.Migrations(), Migrations())
+}
+
+// each runs a test with a place on both databases.
 func each(t *testing.T, test func(t *testing.T, p *place)) {
 	t.Helper()
-	migrations := append(append(syncer.Migrations(), sqltable.Migrations()...), Migrations()...)
-	storetest.Each(t, func(t *testing.T, s *store.Store) { test(t, newPlace(t, s)) }, migrations...)
+	storetest.Each(t, func(t *testing.T, s *store.Store) { test(t, newPlace(t, s)) }, migrations()...)
 }
+
+func sqlite(t *testing.T) *store.Store { return storetest.SQLite(t, migrations()...) }
 
 func newPlace(t *testing.T, s *store.Store) *place {
 	customers := kedge.Entity{Name: "customers", Key: []string{"No"}, Fields: []kedge.Field{{Name: "No", Type: kedge.TypeString}, {Name: "Name", Type: kedge.TypeString, Nullable: true}}}
