@@ -107,7 +107,11 @@ func (s *scanner) value(tok jsontext.Token, start int64) (any, error) {
 	case '[':
 		return s.array()
 	case '"':
-		return s.text(tok, start)
+		text, err := s.text(tok, start)
+		if !s.build || err != nil {
+			return nil, err
+		}
+		return text, nil
 	case '0':
 		return s.number(start, depth)
 	case 't':
@@ -146,7 +150,7 @@ func (s *scanner) object() (any, error) {
 			return nil, err
 		}
 		if s.build {
-			m[name.(string)] = v
+			m[name] = v
 		}
 	}
 }
@@ -175,25 +179,25 @@ func (s *scanner) array() (any, error) {
 	}
 }
 
-// text returns a string or a name, or nil if nothing is built.
-func (s *scanner) text(tok jsontext.Token, start int64) (any, error) {
+// text returns a string or a name, or "" if nothing is built.
+func (s *scanner) text(tok jsontext.Token, start int64) (string, error) {
 	raw := s.data[start:s.dec.InputOffset()]
 	raw = raw[bytes.IndexByte(raw, '"')+1 : len(raw)-1]
 	s.counts.Text += len(raw)
-	if bytes.IndexByte(raw, '\\') < 0 {
-		if s.build {
-			return string(raw), nil
+	switch {
+	case bytes.IndexByte(raw, '\\') < 0:
+		if !s.build {
+			return "", nil
 		}
-		return nil, nil
+		return string(raw), nil
+	case !s.build && !bytes.Contains(raw, nulEscape):
+		return "", nil
 	}
-	if bytes.Contains(raw, nulEscape) || s.build {
-		t := tok.String()
-		if strings.IndexByte(t, 0) >= 0 {
-			return nil, s.refuse(kedge.Invalid, "holds the character U+0000")
-		}
-		return t, nil
+	t := tok.String()
+	if strings.IndexByte(t, 0) >= 0 {
+		return "", s.refuse(kedge.Invalid, "holds the character U+0000")
 	}
-	return nil, nil
+	return t, nil
 }
 
 var nulEscape = []byte(`\u0000`)
