@@ -41,6 +41,34 @@ func (e *entity) bases(ctx context.Context, db bun.IDB, keys []kedge.Key) (map[k
 	return found, err
 }
 
+// A known is what kedge remembers of local records. No one else changes it while
+// the lease is held.
+type known struct {
+	links map[kedge.Key]*link    // by local key
+	bases map[kedge.Key]*baseRow // by external key
+}
+
+func (e *entity) knownBy(ctx context.Context, db bun.IDB, local []kedge.Key) (k known, err error) {
+	if k.links, err = e.run.s.linksBy(ctx, db, e.row.ID, "local_key", local); err != nil {
+		return k, err
+	}
+	external := make([]kedge.Key, 0, len(k.links))
+	for _, l := range k.links {
+		external = append(external, l.ExtKey)
+	}
+	k.bases, err = e.bases(ctx, db, external)
+	return k, err
+}
+
+// of returns the link and the base of a local record, nil where there is none.
+func (k known) of(local kedge.Key) (*link, *baseRow) {
+	l := k.links[local]
+	if l == nil {
+		return nil, nil
+	}
+	return l, k.bases[l.ExtKey]
+}
+
 var baseTable = store.Table{Name: "integration_base", Key: []string{"ent", "ext_key"}, Values: []string{"local_hash", "ext_version", "base"}}
 
 // saveBases inserts or overwrites bases. If fresh, none of them is there.

@@ -58,7 +58,7 @@ type entity struct {
 	frozen     map[kedge.Key]bool // records with an open conflict
 	parked     map[kedge.Key]bool // of those, the ones that this run met; true if its upload did
 	echoes     map[kedge.Key]*writeRow
-	consumed   []int64 // echoes that came
+	consumed   []string // echoes that came
 	nearMisses int64
 	force      map[kedge.Key]bool                     // records that are looked at though they seem unchanged
 	silent     bool                                   // records are taken in beside a download, and are not counted

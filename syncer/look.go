@@ -26,47 +26,30 @@ func (u *upload) absorb(ctx context.Context, records []kedge.Record) error {
 // lookFirst looks at the other side where sending blindly could double or
 // overwrite something: before records are created, before updates without a
 // base, where the other side cannot check versions, and where an edit may have
-// ended a conflict.
-func (u *upload) lookFirst(ctx context.Context, ops []*Transaction) error {
-	keys := make([]kedge.Key, len(ops))
-	for i, op := range ops {
-		keys[i] = op.LocalKey
-	}
-	db := u.run.s.store.DB()
-	links, err := u.run.s.linksBy(ctx, db, u.row.ID, "local_key", keys)
-	if err != nil {
-		return err
-	}
-	var known, free []kedge.Key
-	external := map[kedge.Key]bool{}
+// ended a conflict. looked tells that what is known of the records may have
+// changed thereby.
+func (u *upload) lookFirst(ctx context.Context, ops []*Transaction, k known) (looked bool, err error) {
+	var ask, free []kedge.Key
 	for _, op := range ops {
-		switch l := links[op.LocalKey]; {
+		switch l, b := k.of(op.LocalKey); {
 		case l != nil && l.Status == linked:
-			known = append(known, l.ExtKey)
-			external[l.ExtKey] = u.plan.External.Concurrency
+			if b == nil || b.ExtVersion == "" || !u.plan.External.Concurrency || u.frozen[l.ExtKey] {
+				ask = append(ask, l.ExtKey)
+			}
 		case op.Action != actionDelete:
 			free = append(free, op.LocalKey)
 		}
 	}
-	bases, err := u.bases(ctx, db, known)
-	if err != nil {
-		return err
-	}
-	var ask []kedge.Key
-	for _, k := range known {
-		if b := bases[k]; !external[k] || b == nil || b.ExtVersion == "" || u.frozen[k] {
-			ask = append(ask, k)
-		}
-	}
 	found, err := u.ask(ctx, ask)
 	if err != nil {
-		return err
+		return false, err
 	}
 	matched, err := u.findRemote(ctx, free)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return u.absorb(ctx, append(found, matched...))
+	found = append(found, matched...)
+	return len(found) > 0, u.absorb(ctx, found)
 }
 
 // ask reads records of the other side by key. Those that are gone come as

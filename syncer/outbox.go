@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/store"
 	"github.com/uptrace/bun"
 )
 
@@ -85,7 +86,7 @@ func coalesce(waiting, next string) string {
 }
 
 // enqueue stores what is to be sent, together with what waits already.
-func (e *entity) enqueue(ctx context.Context, db bun.IDB, entries []outboxEntry) error {
+func (e *entity) enqueue(ctx context.Context, tx *store.Tx, entries []outboxEntry) error {
 	if len(entries) == 0 {
 		return nil
 	}
@@ -94,7 +95,7 @@ func (e *entity) enqueue(ctx context.Context, db bun.IDB, entries []outboxEntry)
 		keys[i] = entry.local
 	}
 	var rows []*Transaction
-	err := db.NewSelect().Model(&rows).Where("integration = ? AND entity = ? AND state IN (?, ?, ?)", e.run.name, e.plan.Name, TxPending, TxFailed, TxConflict).
+	err := tx.NewSelect().Model(&rows).Where("integration = ? AND entity = ? AND state IN (?, ?, ?)", e.run.name, e.plan.Name, TxPending, TxFailed, TxConflict).
 		Where("local_key IN "+e.run.s.unpack(), jsonTexts(keys)).Scan(ctx)
 	if err != nil {
 		return err
@@ -122,12 +123,10 @@ func (e *entity) enqueue(ctx context.Context, db bun.IDB, entries []outboxEntry)
 			t.ExtKey = entry.external
 		}
 	}
-	for _, t := range rows {
-		if _, err := db.NewUpdate().Model(t).Column("action", "state", "ext_key", "done_at").WherePK().Exec(ctx); err != nil {
-			return err
-		}
+	if err := saveTransactions(ctx, tx, false, rows); err != nil {
+		return err
 	}
-	return e.insertTransactions(ctx, db, added)
+	return saveTransactions(ctx, tx, true, added)
 }
 
 // wait stores that a transaction which was on its way waits to be sent again.
@@ -153,16 +152,23 @@ func (u *upload) wait(ctx context.Context, db bun.IDB, t *Transaction) error {
 	return err
 }
 
-func (e *entity) insertTransactions(ctx context.Context, db bun.IDB, rows []*Transaction) error {
-	const chunk = 500
-	for len(rows) > 0 {
-		part := rows[:min(chunk, len(rows))]
-		rows = rows[len(part):]
-		if _, err := db.NewInsert().Model(&part).Exec(ctx); err != nil {
-			return err
+var transactionTable = store.Table{Name: "integration_transaction", Key: []string{"id"}, Values: []string{
+	"integration", "entity", "local_key", "ext_key", "action", "field_mask", "payload", "base_hash", "expected_version", "idem_key", "group_id", "seq", "state",
+	"attempts", "next_at", "fence", "result_key", "result_version", "error_kind", "error_text", "run_id", "created_at", "done_at"}}
+
+// saveTransactions inserts or overwrites transactions. If fresh, none of them is
+// there.
+func saveTransactions(ctx context.Context, tx *store.Tx, fresh bool, ts []*Transaction) error {
+	return tx.Put(ctx, &transactionTable, fresh, len(ts), func(i int, row []any) []any {
+		t := ts[i]
+		var done any
+		if t.DoneAt != nil {
+			done = *t.DoneAt
 		}
-	}
-	return nil
+		return append(row, t.ID,
+			t.Integration, t.Entity, string(t.LocalKey), string(t.ExtKey), t.Action, t.FieldMask, t.Payload, t.BaseHash, t.ExpectedVersion, t.IdemKey, t.GroupID, t.Seq, string(t.State),
+			t.Attempts, t.NextAt, t.Fence, string(t.ResultKey), t.ResultVersion, t.ErrorKind, t.ErrorText, t.RunID, t.CreatedAt, done)
+	})
 }
 
 func (e *entity) newTransaction(entry outboxEntry) *Transaction {

@@ -69,7 +69,6 @@ type outgoing struct {
 	up         []bool
 	change     kedge.Change
 	result     connectors.Result
-	log        *writeRow
 	fail       *failure
 	end        TransactionState // how it ends without being sent
 	as         Outcome
@@ -88,10 +87,20 @@ func (u *upload) send(ctx context.Context, ops []*Transaction) (int, error) {
 	for _, op := range ops {
 		u.tries[op.ID]++
 	}
-	if err := u.lookFirst(ctx, ops); err != nil {
+	k, err := u.knownBy(ctx, u.run.s.store.DB(), localKeysOf(ops))
+	if err != nil {
 		return 0, err
 	}
-	batch, err := u.intend(ctx, ops)
+	looked, err := u.lookFirst(ctx, ops, k)
+	if err != nil {
+		return 0, err
+	}
+	if looked {
+		if k, err = u.knownBy(ctx, u.run.s.store.DB(), localKeysOf(ops)); err != nil {
+			return 0, err
+		}
+	}
+	batch, err := u.intend(ctx, ops, k)
 	if err != nil {
 		return 0, err
 	}
@@ -128,13 +137,10 @@ func (u *upload) send(ctx context.Context, ops []*Transaction) (int, error) {
 
 // intend stores, in one transaction, what is about to be sent, so that a lost
 // answer can be looked up.
-func (u *upload) intend(ctx context.Context, ops []*Transaction) ([]*outgoing, error) {
+func (u *upload) intend(ctx context.Context, ops []*Transaction, k known) ([]*outgoing, error) {
 	batch := make([]*outgoing, 0, len(ops))
 	var rows map[kedge.Key]*kedge.Record
-	keys := make([]kedge.Key, len(ops))
-	for i, op := range ops {
-		keys[i] = op.LocalKey
-	}
+	keys := localKeysOf(ops)
 	if !u.run.ownTables() {
 		var err error
 		if rows, err = u.localByKey(ctx, nil, keys); err != nil {
@@ -147,23 +153,9 @@ func (u *upload) intend(ctx context.Context, ops []*Transaction) ([]*outgoing, e
 				return err
 			}
 		}
-		links, err := u.run.s.linksBy(ctx, tx, u.row.ID, "local_key", keys)
-		if err != nil {
-			return err
-		}
-		external := make([]kedge.Key, 0, len(links))
-		for _, l := range links {
-			external = append(external, l.ExtKey)
-		}
-		bases, err := u.bases(ctx, tx, external)
-		if err != nil {
-			return err
-		}
 		for _, op := range ops {
-			o := &outgoing{op: op, link: links[op.LocalKey], local: rows[op.LocalKey]}
-			if o.link != nil {
-				o.base = bases[o.link.ExtKey]
-			}
+			o := &outgoing{op: op, local: rows[op.LocalKey]}
+			o.link, o.base = k.of(op.LocalKey)
 			u.build(o)
 			batch = append(batch, o)
 		}
@@ -295,6 +287,7 @@ func (u *upload) versionOf(b *baseRow) string {
 func (u *upload) saveIntents(ctx context.Context, tx *store.Tx, batch []*outgoing) error {
 	now := u.run.s.now().UTC()
 	var logs []*writeRow
+	var ops []*Transaction
 	var unlinked, ended []kedge.Key
 	for _, o := range batch {
 		switch {
@@ -320,15 +313,9 @@ func (u *upload) saveIntents(ctx context.Context, tx *store.Tx, batch []*outgoin
 			}
 		default:
 			u.intent(o)
-			o.log = &writeRow{
-				Integration: u.run.name, Side: sideExternal, Entity: u.plan.Name, Key: o.change.Key,
-				Hash: int64(u.word(&o.remote)), ExpiresAt: now.Add(u.run.s.limits.KeepWriteLog),
-			}
-			logs = append(logs, o.log)
+			logs = append(logs, u.newWrite(o, o.change.Key, "", &o.remote))
 		}
-		if err := u.saveTransaction(ctx, tx, o.op); err != nil {
-			return err
-		}
+		ops = append(ops, o.op)
 	}
 	store.OnCommit(ctx, func() {
 		for _, o := range batch {
@@ -337,7 +324,19 @@ func (u *upload) saveIntents(ctx context.Context, tx *store.Tx, batch []*outgoin
 			}
 		}
 	})
-	return errors.Join(u.logWrites(ctx, tx, logs), u.releaseLocal(ctx, tx, ended), u.run.s.dropLinks(ctx, tx, u.row.ID, unlinked), u.dropBases(ctx, tx, unlinked))
+	steps := []func() error{
+		func() error { return saveTransactions(ctx, tx, false, ops) },
+		func() error { return logWrites(ctx, tx, logs) },
+		func() error { return u.releaseLocal(ctx, tx, ended) },
+		func() error { return u.run.s.dropLinks(ctx, tx, u.row.ID, unlinked) },
+		func() error { return u.dropBases(ctx, tx, unlinked) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // intent notes in the transaction what is sent.
@@ -380,11 +379,6 @@ func idempotencyKey(parts ...string) string {
 		}
 	}
 	return fmt.Sprintf("%016x%016x", d.Sum64(), second.Sum64())
-}
-
-func (u *upload) saveTransaction(ctx context.Context, tx *store.Tx, t *Transaction) error {
-	_, err := tx.NewUpdate().Model(t).WherePK().ExcludeColumn("id", "integration", "entity", "local_key", "created_at", "seq").Exec(ctx)
-	return err
 }
 
 // word is the row word of an external record, as the hash log has it.

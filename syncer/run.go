@@ -232,7 +232,7 @@ func (r *run) inTx(ctx context.Context, fn func(ctx context.Context, tx *store.T
 // holds returns an error if the lease was lost: a process that was paused must
 // not send what another has taken over.
 func (r *run) holds(ctx context.Context) error {
-	return r.inTx(ctx, func(context.Context, *store.Tx) error { return nil })
+	return r.s.store.Holds(ctx, r.lease)
 }
 
 // record notes that the run is under way, and that earlier ones that never

@@ -27,14 +27,18 @@ func (u *upload) settleBatch(ctx context.Context, batch []*outgoing, sendErr err
 	}
 	settle := func(ctx context.Context, tx *store.Tx) error {
 		again = again[:0]
-		for _, o := range batch {
+		ops := make([]*Transaction, len(batch))
+		for i, o := range batch {
 			lost, err := u.settleOne(ctx, tx, o, sendErr)
 			if err != nil {
 				return err
 			}
-			if lost {
+			if ops[i] = o.op; lost {
 				again = append(again, o)
 			}
+		}
+		if err := saveTransactions(ctx, tx, false, ops); err != nil {
+			return err
 		}
 		return u.saveApplied(ctx, tx, applied)
 	}
@@ -194,7 +198,7 @@ func (u *upload) settleOne(ctx context.Context, tx *store.Tx, o *outgoing, sendE
 			return false, err
 		}
 	}
-	return lost, u.saveTransaction(ctx, tx, t)
+	return lost, nil
 }
 
 // reject notes why the other side refused a change, in its own words.
@@ -229,6 +233,7 @@ func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgo
 	var gone, sent []kedge.Key
 	var hashes []hashState
 	var later []outboxEntry
+	var writes []*writeRow
 	for _, o := range applied {
 		key := o.key()
 		sent = append(sent, o.op.LocalKey)
@@ -258,14 +263,17 @@ func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgo
 		if len(o.unresolved) > 0 {
 			later = append(later, outboxEntry{local: o.op.LocalKey, external: key, action: actionUpdate})
 		}
-		if err := u.adjustLog(ctx, tx, o, key, version); err != nil {
-			return err
+		as := &o.remote
+		if o.stored != nil {
+			as = o.stored
 		}
+		writes = append(writes, u.newWrite(o, key, version, as))
 	}
 	u.hadLinks = true
 	steps := []func() error{
 		func() error { return saveLinks(ctx, tx, false, links) },
 		func() error { return saveBases(ctx, tx, false, bases) },
+		func() error { return logWrites(ctx, tx, writes) },
 		func() error { return u.dropBases(ctx, tx, gone) },
 		func() error { return u.saveHashes(ctx, tx, hashes) },
 		func() error { return u.releaseLocal(ctx, tx, sent) },
@@ -336,21 +344,4 @@ func (u *upload) sentBase(o *outgoing, key kedge.Key, version string) (*baseRow,
 		}
 	}
 	return u.newBase(key, before, sent, o.local, version), nil
-}
-
-// adjustLog notes in the write log what the other side made of a change.
-func (u *upload) adjustLog(ctx context.Context, tx *store.Tx, o *outgoing, key kedge.Key, version string) error {
-	w := o.log
-	if w == nil {
-		w = &writeRow{Integration: u.run.name, Side: sideExternal, Entity: u.plan.Name, ExpiresAt: u.run.s.now().UTC().Add(u.run.s.limits.KeepWriteLog)}
-	}
-	w.Key, w.Version = key, version
-	if o.stored != nil {
-		w.Hash = int64(u.word(o.stored))
-	}
-	if w.ID == 0 {
-		return u.logWrites(ctx, tx, []*writeRow{w})
-	}
-	_, err := tx.NewUpdate().Model(w).Column("key", "hash", "version").WherePK().Exec(ctx)
-	return err
 }

@@ -93,22 +93,12 @@ func (u *upload) resolveSome(ctx context.Context, rows []*Transaction) error {
 			return err
 		}
 	}
-	links, err := u.run.s.linksBy(ctx, u.run.s.store.DB(), u.row.ID, "local_key", localKeysOf(rows))
-	if err != nil {
-		return err
-	}
-	external := make([]kedge.Key, 0, len(links))
-	for _, l := range links {
-		external = append(external, l.ExtKey)
-	}
-	bases, err := u.bases(ctx, u.run.s.store.DB(), external)
+	k, err := u.knownBy(ctx, u.run.s.store.DB(), localKeysOf(rows))
 	if err != nil {
 		return err
 	}
 	for _, o := range batch {
-		if l := links[o.op.LocalKey]; l != nil {
-			o.link, o.base = l, bases[l.ExtKey]
-		}
+		o.link, o.base = k.of(o.op.LocalKey)
 	}
 	_, err = u.settleBatch(context.WithoutCancel(ctx), batch, nil)
 	return err

@@ -269,24 +269,14 @@ func (u *upload) classify(ctx context.Context, db connectors.Tx, records []kedge
 	for i := range records {
 		keys[i] = records[i].Key
 	}
-	links, err := u.run.s.linksBy(ctx, u.run.db(db), u.row.ID, "local_key", keys)
-	if err != nil {
-		return nil, err
-	}
-	external := make([]kedge.Key, 0, len(links))
-	for _, l := range links {
-		external = append(external, l.ExtKey)
-	}
-	bases, err := u.bases(ctx, u.run.db(db), external)
+	k, err := u.knownBy(ctx, u.run.db(db), keys)
 	if err != nil {
 		return nil, err
 	}
 	items := make([]*localItem, len(records))
 	for i := range records {
-		l := &localItem{rec: &records[i], link: links[records[i].Key]}
-		if l.link != nil {
-			l.base = bases[l.link.ExtKey]
-		}
+		l := &localItem{rec: &records[i]}
+		l.link, l.base = k.of(l.rec.Key)
 		items[i] = l
 		u.judgeLocal(l)
 	}

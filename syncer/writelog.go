@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/store"
 	"github.com/uptrace/bun"
 )
 
@@ -13,7 +14,7 @@ import (
 type writeRow struct {
 	bun.BaseModel `bun:"table:integration_writelog"`
 
-	ID          int64 `bun:",pk,autoincrement"`
+	ID          string `bun:",pk"` // of the transaction; its next try takes the place of the one before
 	Integration string
 	Side        string // external
 	Entity      string
@@ -60,17 +61,27 @@ func (e *entity) consumeEchoes(ctx context.Context, db bun.IDB) error {
 		return nil
 	}
 	_, err := db.NewUpdate().Model((*writeRow)(nil)).Set("consumed_at = ?", e.run.s.now().UTC()).
-		Where("id IN (?)", bun.List(e.consumed)).Exec(ctx)
+		Where("id IN "+e.run.s.unpack(), jsonTexts(e.consumed)).Exec(ctx)
 	e.consumed = e.consumed[:0]
 	return err
 }
 
+// newWrite is what is noted of a change that is about to be sent, or was.
+func (u *upload) newWrite(o *outgoing, key kedge.Key, version string, as *kedge.Record) *writeRow {
+	return &writeRow{
+		ID: o.op.ID, Integration: u.run.name, Side: sideExternal, Entity: u.plan.Name, Key: key, Version: version,
+		Hash: int64(u.word(as)), ExpiresAt: u.run.s.now().UTC().Add(u.run.s.limits.KeepWriteLog),
+	}
+}
+
+var writeTable = store.Table{Name: "integration_writelog", Key: []string{"id"},
+	Values: []string{"integration", "side", "entity", "key", "hash", "version", "expires_at", "consumed_at"}}
+
 // logWrites notes what is about to be sent, before it is sent: its echo may be
 // faster than the answer.
-func (e *entity) logWrites(ctx context.Context, db bun.IDB, rows []*writeRow) error {
-	if len(rows) == 0 {
-		return nil
-	}
-	_, err := db.NewInsert().Model(&rows).Returning("id").Exec(ctx)
-	return err
+func logWrites(ctx context.Context, tx *store.Tx, writes []*writeRow) error {
+	return tx.Put(ctx, &writeTable, false, len(writes), func(i int, row []any) []any {
+		w := writes[i]
+		return append(row, w.ID, w.Integration, w.Side, w.Entity, string(w.Key), w.Hash, w.Version, w.ExpiresAt, nil)
+	})
 }

@@ -144,6 +144,18 @@ func (s *Store) Renew(ctx context.Context, l *Lease) error {
 	return s.InTx(ctx, func(ctx context.Context, tx *Tx) error { return s.extend(ctx, tx, l, "store.Renew") })
 }
 
+// Holds returns an error of kind Conflict if l was lost. It writes only if less
+// than half of the lease time is left: then l is renewed.
+func (s *Store) Holds(ctx context.Context, l *Lease) error {
+	fresh, err := s.db.NewSelect().Model((*leaseRow)(nil)).
+		Where("name = ? AND holder = ? AND fence = ?", l.Name, l.Holder, l.Fence).
+		Where("expires > ? + ?", s.clock(), s.opts.LeaseTTL.Milliseconds()/2).Exists(ctx)
+	if err != nil || fresh {
+		return Error("store.Holds", l.Name, err)
+	}
+	return s.Renew(ctx, l)
+}
+
 // CheckFence returns an error of kind Conflict if l is no longer held, and
 // keeps it from being taken until tx ends. It also extends l from the commit
 // on, so that who commits pages need not renew.

@@ -110,6 +110,10 @@ func TestPausedHolder(t *testing.T) {
 			t.Errorf("%d rows, want 0", got)
 		}
 		wantKind(t, "renewal by the paused holder", paused.Renew(t.Context(), old), kedge.Conflict)
+		wantKind(t, "question of the paused holder", paused.Holds(t.Context(), old), kedge.Conflict)
+		if err := s.Holds(t.Context(), l); err != nil {
+			t.Error(err)
+		}
 		if err := checkFence(t.Context(), s, l); err != nil {
 			t.Error(err)
 		}
@@ -124,6 +128,7 @@ func TestExpiredButNotTaken(t *testing.T) {
 		for what, extend := range map[string]func() error{
 			"CheckFence": func() error { return checkFence(t.Context(), s, l) },
 			"Renew":      func() error { return s.Renew(t.Context(), l) },
+			"Holds":      func() error { return s.Holds(t.Context(), l) },
 		} {
 			expire(t, s, "run")
 			if err := extend(); err != nil {

@@ -10,7 +10,7 @@ CREATE TABLE integration_base (
 
 -- What was sent, so that it is known again when it comes back.
 CREATE TABLE integration_writelog (
-  id {serial},
+  id {key} NOT NULL PRIMARY KEY, -- of the transaction
   integration text NOT NULL,
   side text NOT NULL,
   entity text NOT NULL,
@@ -19,8 +19,8 @@ CREATE TABLE integration_writelog (
   version text NOT NULL,
   expires_at {time} NOT NULL,
   consumed_at {time}
-);
-CREATE INDEX integration_writelog_key ON integration_writelog (integration, side, entity, key);
+){without_rowid};
+CREATE INDEX integration_writelog_live ON integration_writelog (integration, side, entity) WHERE consumed_at IS NULL;
 CREATE INDEX integration_writelog_expires ON integration_writelog (expires_at);
 
 CREATE TABLE integration_conflict (
