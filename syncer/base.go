@@ -90,17 +90,17 @@ func (e *entity) dropBases(ctx context.Context, db bun.IDB, keys []kedge.Key) er
 // newBase makes the base of a record from what both sides agree on: the
 // remote values where they are known, else those of the base before.
 func (e *entity) newBase(key kedge.Key, before, remote, local *kedge.Record, version string) *baseRow {
-	values := make([]kedge.Value, e.plan.LocalFields.Len())
-	for i := range values {
-		values[i] = value(before, i)
-		if v := value(remote, i); !v.IsMissing() {
-			values[i] = v
+	values := e.whole[:0]
+	for i := range e.plan.LocalFields.Len() {
+		v := value(remote, i)
+		if v.IsMissing() {
+			v = value(before, i)
 		}
+		values = append(values, v)
 	}
-	return &baseRow{
-		Ent: e.row.ID, ExtKey: key, Base: packValues(e.plan.LocalFields, values), LocalHash: e.localHash(local),
-		ExtVersion: version, values: &kedge.Record{Fields: e.plan.LocalFields, Values: values},
-	}
+	e.whole = values
+	base := packValues(e.plan.LocalFields, values)
+	return &baseRow{Ent: e.row.ID, ExtKey: key, Base: base, LocalHash: e.localHash(local), ExtVersion: version}
 }
 
 // noteInStep remembers which local rows are as both sides agree, so that the
