@@ -199,16 +199,17 @@ func (s *Schema) formatOf(c *jsonschema.Schema) string {
 	return ""
 }
 
+var unescapePointer = strings.NewReplacer("~1", "/", "~0", "~")
+
 // lookup returns the value at a JSON Pointer, or nil.
 func lookup(v any, pointer string) any {
 	if pointer == "" {
 		return v
 	}
-	unescape := strings.NewReplacer("~1", "/", "~0", "~")
 	for token := range strings.SplitSeq(pointer[1:], "/") {
 		switch c := v.(type) {
 		case map[string]any:
-			v = c[unescape.Replace(token)]
+			v = c[unescapePointer.Replace(token)]
 		case []any:
 			i, err := strconv.Atoi(token)
 			if err != nil || i < 0 || i >= len(c) {

@@ -18,10 +18,17 @@ func (refusingLoader) Load(string) (any, error) {
 	return nil, errors.New("references are resolved inside of the document only")
 }
 
+// A compilation is what the validator makes of a document.
+type compilation struct {
+	root     *jsonschema.Schema
+	opposite *jsonschema.Schema   // "not" of the root, which is checked without making errors
+	dynamic  []*jsonschema.Schema // what dynamic references may lead to
+}
+
 // compile compiles a document that passed walk, and the subschemas at the
-// pointers dynamic, which dynamic references may lead to. Faults say what the
-// metaschema says, and what the compiler panics about.
-func compile(document map[string]any, dynamic []string, formats bool) (root *jsonschema.Schema, targets []*jsonschema.Schema, faults jsonguard.Faults) {
+// pointers dynamic. Faults say what the metaschema says, and what the compiler
+// panics about.
+func compile(document map[string]any, dynamic []string, formats bool) (out compilation, faults jsonguard.Faults) {
 	defer func() {
 		if r := recover(); r != nil {
 			faults = jsonguard.Faults{{Detail: "the schema cannot be compiled"}}
@@ -34,20 +41,25 @@ func compile(document map[string]any, dynamic []string, formats bool) (root *jso
 		c.AssertFormat()
 		c.RegisterFormat(&jsonschema.Format{Name: "email", Validate: validateEmail})
 	}
-	err := c.AddResource(base, document)
+	err := errors.Join(c.AddResource(base, document), c.AddResource(oppositeBase, map[string]any{"not": map[string]any{"$ref": base}}))
 	if err == nil {
-		root, err = c.Compile(base)
+		out.root, err = c.Compile(base)
+	}
+	if err == nil {
+		out.opposite, err = c.Compile(oppositeBase)
 	}
 	for i := 0; i < len(dynamic) && err == nil; i++ {
 		var target *jsonschema.Schema
 		target, err = c.Compile(base + "#" + escapeFragment(dynamic[i]))
-		targets = append(targets, target)
+		out.dynamic = append(out.dynamic, target)
 	}
 	if err != nil {
-		return nil, nil, compileFaults(err)
+		return compilation{}, compileFaults(err)
 	}
-	return root, targets, nil
+	return out, nil
 }
+
+const oppositeBase = "https://opposite.schema.invalid/"
 
 func compileFaults(err error) jsonguard.Faults {
 	if e, ok := errors.AsType[*jsonschema.SchemaValidationError](err); ok {

@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -75,5 +76,42 @@ func TestFaultsEnd(t *testing.T) {
 		if diff := cmp.Diff(first, got); diff != "" {
 			t.Fatal(diff)
 		}
+	}
+}
+
+// A large resource is said to be wrong where it is, without an error for each
+// of its values.
+func TestFaultsOfLargeResources(t *testing.T) {
+	s := parse(t, listOf(`{"allOf": [`+many(20, `{"type": "string"}`)+`], "properties": {"x": {"minLength": 2}}}`))
+	large := func(first string) string {
+		return `{"id": "1", "list": [` + first + many(9000, `"ok"`) + `]}`
+	}
+	for _, tt := range []struct{ resource, want string }{
+		{large(""), ""},
+		{large(`1,`), "/list/0: must be string, not number"},
+		{strings.Replace(large(""), `"ok"]`, `1]`, 1), "does not match the schema, and is too large to say where"},
+		{`{"other": 1, ` + large("")[1:], "/other: unknown field"},
+		{large(strings.Repeat("1,", 9000)), "/list/0: must be string, not number"},
+	} {
+		v, counts, err := jsonguard.Decode([]byte(tt.resource), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err = s.Validate(v, &counts)
+		runtime.ReadMemStats(&after)
+		if got := strings.Join(append(faults(err), ""), "\n"); !strings.HasPrefix(got, tt.want) || tt.want == "" && err != nil {
+			t.Errorf("%.60s…: %s, want %s", tt.resource, got, tt.want)
+		}
+		// Checking alone allocates about 40 MB bit by bit; with an error for each value it would be over 100.
+		if mb := (after.TotalAlloc - before.TotalAlloc) >> 20; mb > 70 {
+			t.Errorf("%.60s…: %d MB", tt.resource, mb)
+		}
+	}
+	s = parse(t, doc(`"required": ["id", "zz"], "maxProperties": 300, "minProperties": 200, "patternProperties": {"^[xz]": {"allOf": [`+many(400, "true")+`]}}`))
+	_, err := resource(t, s, strings.TrimSuffix(members(250, "1"), "}")+`, "zz": 1, "n": "1"}`)
+	if got := strings.Join(faults(err), "\n"); got != "/n: must be integer, not string" {
+		t.Errorf("a large object: %s", got)
 	}
 }

@@ -19,8 +19,9 @@ type Schema struct {
 	meta      Metadata
 	paths     paths
 	compiled  *jsonschema.Schema
-	names     []string // declared members of the root, in the order of the document
-	patterns  int      // of patternProperties
+	opposite  *jsonschema.Schema // matches what compiled does not
+	names     []string           // declared members of the root, in the order of the document
+	patterns  int                // of patternProperties
 	load      load
 	warnings  jsonguard.Faults
 }
@@ -62,15 +63,15 @@ func Parse(doc []byte) (*Schema, error) {
 
 // compile compiles the document, measures it and binds the paths.
 func (s *Schema) compile(w *walker) error {
-	root, dynamic, faults := compile(s.document, w.dynamic, s.meta.Formats)
+	c, faults := compile(s.document, w.dynamic, s.meta.Formats)
 	if len(faults) > 0 {
 		return fail(kedge.Invalid, faults)
 	}
-	g := newGraph(root, dynamic)
+	g := newGraph(c.root, c.dynamic)
 	if faults := g.check(); len(faults) > 0 {
 		return fail(kedge.Invalid, faults)
 	}
-	s.compiled, s.patterns = root, w.patterns
+	s.compiled, s.opposite, s.patterns = c.root, c.opposite, w.patterns
 	if s.load, faults = g.measure(); len(faults) > 0 {
 		return fail(kedge.Invalid, faults)
 	}
@@ -86,7 +87,7 @@ func (s *Schema) compile(w *walker) error {
 // probe validates an empty resource, so that what makes the validator fail
 // shows when a schema is saved and not when data comes.
 func (s *Schema) probe() error {
-	_, err := s.check(map[string]any{})
+	_, err := s.check(map[string]any{}, 0)
 	return err
 }
 

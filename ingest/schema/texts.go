@@ -16,7 +16,10 @@ import (
 // maxLeaves bounds how many of the validator's errors are looked at.
 const maxLeaves = 1000
 
-const unknownField = "unknown field"
+const (
+	unknownField = "unknown field"
+	required     = "is required"
+)
 
 // faultsOf lists the leaves of the validator's tree in our own words. None of
 // them holds a value.
@@ -45,15 +48,15 @@ func collect(e *jsonschema.ValidationError, out *jsonguard.Faults) {
 	switch k := e.ErrorKind.(type) {
 	case *kind.Required:
 		for _, name := range k.Missing {
-			add(at.String()+jsonguard.Token(name), "is required")
+			add(at.String()+jsonguard.Token(name), required)
 		}
 	case *kind.DependentRequired:
 		for _, name := range k.Missing {
-			add(at.String()+jsonguard.Token(name), fmt.Sprintf("is required beside %q", k.Prop))
+			add(at.String()+jsonguard.Token(name), fmt.Sprintf("%s beside %q", required, k.Prop))
 		}
 	case *kind.Dependency:
 		for _, name := range k.Missing {
-			add(at.String()+jsonguard.Token(name), fmt.Sprintf("is required beside %q", k.Prop))
+			add(at.String()+jsonguard.Token(name), fmt.Sprintf("%s beside %q", required, k.Prop))
 		}
 	case *kind.AdditionalProperties:
 		for _, name := range k.Properties {

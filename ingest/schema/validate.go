@@ -15,17 +15,18 @@ import (
 // resource does not match, TooLarge if checking it would take too long, and
 // Internal if the validator fails.
 func (s *Schema) Validate(v any, c *jsonguard.Counts) error {
-	if s.Work(c) > MaxWork || c.Members*s.patterns > MaxMatches {
+	work := s.Work(c)
+	if work > MaxWork || c.Members*s.patterns > MaxMatches {
 		return fail(kedge.TooLarge, jsonguard.Faults{{Detail: "too complex: the resource has too many values for its schema"}})
 	}
-	faults, err := s.check(v)
+	faults, err := s.check(v, work)
 	if err == nil && len(faults) > 0 {
 		err = fail(kedge.Invalid, faults)
 	}
 	return err
 }
 
-func (s *Schema) check(v any) (faults jsonguard.Faults, err error) {
+func (s *Schema) check(v any, work int) (faults jsonguard.Faults, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = &kedge.Error{Op: "schema", Kind: kedge.Internal, Err: fmt.Errorf("the validator panicked: %T", r)}
@@ -36,10 +37,21 @@ func (s *Schema) check(v any) (faults jsonguard.Faults, err error) {
 			faults = append(faults, jsonguard.Fault{Pointer: "/_meta", Detail: "is what kedge adds to answers and cannot be sent"})
 		}
 	}
-	if invalid, ok := s.compiled.Validate(v).(*jsonschema.ValidationError); ok {
-		faults = append(faults, faultsOf(invalid)...)
+	switch {
+	case work <= detailWork:
+		faults = append(faults, s.allFaults(v)...)
+	case s.opposite.Validate(v) == nil:
+		faults = append(faults, s.largeFaults(v)...)
 	}
 	return faults.Bounded(), nil
+}
+
+// allFaults returns what the validator says of v.
+func (s *Schema) allFaults(v any) jsonguard.Faults {
+	if e, ok := s.compiled.Validate(v).(*jsonschema.ValidationError); ok {
+		return faultsOf(e)
+	}
+	return nil
 }
 
 // A uniqueItems takes the place of the validator's own check, which hashes

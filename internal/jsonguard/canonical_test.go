@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/big"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -179,4 +180,20 @@ func TestMinify(t *testing.T) {
 	if got, err := jsonguard.Minify([]byte("x"), []byte("{")); err == nil || string(got) != "x" {
 		t.Errorf("Minify of half a text = %q (%v)", got, err)
 	}
+}
+
+func TestUnflattenIsTheReverse(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+		v := decode(t, write(rng, genValue(3).Draw(t, "value")))
+		leaves, err := jsonguard.Flatten("body", v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rng.Shuffle(len(leaves), func(i, j int) { leaves[i], leaves[j] = leaves[j], leaves[i] })
+		again, err := jsonguard.Unflatten("body", leaves)
+		if err != nil || !reflect.DeepEqual(again, v) {
+			t.Fatalf("%v from %v, want %v (%v)", again, leaves, v, err)
+		}
+	})
 }

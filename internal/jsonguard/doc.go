@@ -4,8 +4,8 @@
 //
 // [Scan] and [Decode] read the tokens once and hold to the limits of this
 // page; [Elements] cuts an array into pieces that can be decoded beside each
-// other; [Hash] and [AppendCanonical] give the canonical form of a value;
-// [Minify] the form that is stored.
+// other; [Hash] and [AppendCanonical] give the canonical form of a value,
+// [Minify] the form that is stored, [Flatten] the paths of its leaves.
 //
 // Errors are of kind [kedge.Invalid], or [kedge.TooLarge] where a smaller text
 // would pass, and wrap [Faults]: JSON Pointers (RFC 6901) and constant texts,
