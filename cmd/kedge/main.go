@@ -58,6 +58,7 @@ func run() int {
 // endWithParent ends the command's context when the server that runs it as a
 // job is gone, so that it does not work beside the server that takes over.
 func endWithParent(stop context.CancelFunc) {
+	signal.Ignore(syscall.SIGPIPE) // nobody reads standard error then
 	// However reading ends, the other end of the pipe is closed.
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	stop()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -263,4 +264,27 @@ func (s *site) count(db *store.Store, query string, want int) {
 	if err := db.DB().QueryRowContext(s.t.Context(), query).Scan(&got); err != nil || got != want {
 		s.t.Errorf("%s: got %d, %v, want %d", query, got, err, want)
 	}
+}
+
+// served returns the address of a server that was started, once it is ready.
+func (p *process) served() string {
+	p.t.Helper()
+	p.out.await(p.t, "kedge listens on ")
+	url := regexp.MustCompile(`listens on (\S+)\n`).FindStringSubmatch(p.out.String())[1]
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for status := 0; status != http.StatusOK; {
+		select {
+		case <-p.t.Context().Done():
+			p.t.Fatalf("%s is not ready: %s", url, p.err.String())
+		case <-poll.C:
+		}
+		resp, err := http.Get(url + "/readyz")
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		resp.Body.Close()
+		status = resp.StatusCode
+	}
+	return url
 }

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -65,28 +63,8 @@ func newReplicas(t *testing.T) *replicas {
 func (r *replicas) serve() (*process, string) {
 	r.t.Helper()
 	p := r.start("serve", "--listen", "127.0.0.1:0")
-	p.out.await(r.t, "kedge listens on ")
-	m := regexp.MustCompile(`listens on (\S+)\n`).FindStringSubmatch(p.out.String())
 	r.alive = append(r.alive, p)
-	return p, m[1]
-}
-
-// await waits until a query's number has reached a value.
-func (r *replicas) await(want int, query string, args ...any) {
-	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
-	defer cancel()
-	poll := time.NewTicker(50 * time.Millisecond)
-	defer poll.Stop()
-	got := 0
-	for got < want {
-		err := r.db.DB().QueryRowContext(ctx, query, args...).Scan(&got)
-		select {
-		case <-ctx.Done():
-			r.t.Fatalf("%s: got %d, want %d (%v)", query, got, want, err)
-		case <-poll.C:
-		}
-	}
+	return p, p.served()
 }
 
 // number returns a query's number.
@@ -112,7 +90,7 @@ func (r *replicas) more(n int) {
 			r.t.Fatal(err)
 		}
 		for i := range have {
-			r.await(have[i]+k, "SELECT runs FROM kedge_schedule WHERE name = ?", fmt.Sprintf("often%d", i))
+			r.await(r.db, have[i]+k, "SELECT runs FROM kedge_schedule WHERE name = ?", fmt.Sprintf("often%d", i))
 		}
 	}
 }
@@ -129,7 +107,7 @@ func TestReplicas(t *testing.T) {
 		p, url := r.serve()
 		victims[p] = url
 	}
-	r.await(replicaJobs, "SELECT count(*) FROM kedge_schedule WHERE name LIKE 'often%' AND runs > 0")
+	r.await(r.db, replicaJobs, "SELECT count(*) FROM kedge_schedule WHERE name LIKE 'often%' AND runs > 0")
 	round := 0
 	for p, url := range victims {
 		r.more(3)
@@ -149,12 +127,12 @@ func TestReplicas(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.ends(-1)
-		r.await(1, "SELECT count(*) FROM watched WHERE name = ? AND begun > 0 HAVING count(*) > 1", name) // taken over
+		r.await(r.db, 1, "SELECT count(*) FROM watched WHERE name = ? AND begun > 0 HAVING count(*) > 1", name) // taken over
 		if took := time.Since(began); took > store.DefaultLeaseTTL {
 			t.Errorf("%s was taken over after %v", name, took)
 		}
 		r.gate.release()
-		r.await(1, "SELECT count(*) FROM kedge_schedule WHERE name = ? AND last_state = 'succeeded'", name)
+		r.await(r.db, 1, "SELECT count(*) FROM kedge_schedule WHERE name = ? AND last_state = 'succeeded'", name)
 		if round++; round < 3 {
 			r.serve()
 		}

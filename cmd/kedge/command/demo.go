@@ -33,6 +33,8 @@ connections:
     url: %s
 integrations:
   - {name: demo, external: sample, mapping: kedge-demo-mapping.yaml}
+jobs: # run by "kedge serve"; see "kedge jobs"
+  - {name: demo, integration: demo, every: 10s}
 `
 
 const demoMapping = `kedge: mapping/v1
@@ -62,6 +64,8 @@ entities:
 
 func (a *app) demoCommand() *cobra.Command {
 	var rows int
+	var serve bool
+	var listen string
 	c := &cobra.Command{
 		Use: "demo", Short: "Show a full, an incremental and a two-way sync with a sample system, in a minute", Args: cobra.NoArgs,
 		Long: `Starts a sample OData service in this process, reads all of it into kedge.db,
@@ -69,12 +73,22 @@ changes a few records there, and reads just those. Then both sides are edited:
 the edits are merged, and a conflict is resolved. It writes kedge.db,
 kedge-demo.yaml and kedge-demo-mapping.yaml into the current directory and
 leaves them for you to look at.`,
-		Example: examples("kedge demo", "kedge demo odata --listen 127.0.0.1:4004 --rows 100000"),
+		Example: examples("kedge demo", "kedge demo --serve", "kedge demo odata --listen 127.0.0.1:4004 --rows 100000"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.runDemo(cmd, rows)
+			if listen != "" && !serve {
+				return usagef("--listen goes with --serve")
+			}
+			return a.runDemo(cmd, rows, func() error {
+				if !serve {
+					return nil
+				}
+				return a.serveDemo(cmd, listen)
+			})
 		},
 	}
 	c.Flags().IntVar(&rows, "rows", 5000, "customers of the sample service")
+	c.Flags().BoolVar(&serve, "serve", false, "then go on with a server that syncs every 10s, until Ctrl-C")
+	c.Flags().StringVar(&listen, "listen", "", "HOST:PORT of that server (default 127.0.0.1:8080)")
 	c.AddCommand(a.demoODataCommand())
 	return c
 }
@@ -149,7 +163,8 @@ func serveUntilDone(ctx context.Context, listen string, h http.Handler, ready fu
 	return nil
 }
 
-func (a *app) runDemo(cmd *cobra.Command, rows int) error {
+// runDemo shows the demo and then calls next, while the sample service runs.
+func (a *app) runDemo(cmd *cobra.Command, rows int, next func() error) error {
 	if err := demoMayWrite(); err != nil {
 		return err
 	}
@@ -182,8 +197,25 @@ func (a *app) runDemo(cmd *cobra.Command, rows int) error {
 		return err
 	}
 	fmt.Fprintf(out, "A sample OData service runs at %s with %d customers and their contacts.\n", url, rows)
-	return a.demoSteps(cmd, service)
+	if err := a.demoSteps(cmd, service); err != nil {
+		return err
+	}
+	return next()
 }
+
+// serveDemo runs a server on what the demo made.
+func (a *app) serveDemo(cmd *cobra.Command, listen string) error {
+	a.close()
+	server := &app{configPath: demoConfigFile, output: a.output, serving: true, patient: true}
+	defer server.close()
+	fmt.Fprint(cmd.OutOrStdout(), demoServes)
+	return server.serve(cmd, listen)
+}
+
+const demoServes = `
+kedge --config kedge-demo.yaml serve: runs until Ctrl-C, and its job "demo" syncs every 10 s. The API for operators is below
+/api/v1 of this address, for example /api/v1/jobs:
+`
 
 // demoMayWrite refuses to touch a database that the demo did not make.
 func demoMayWrite() error {
