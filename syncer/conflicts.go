@@ -235,14 +235,17 @@ func (s *Syncer) Conflicts(ctx context.Context, q ConflictQuery) ([]*Conflict, e
 	}
 	all := make([]*Conflict, len(rows))
 	for i, r := range rows {
-		c := &Conflict{
-			ID: r.ID, Integration: r.Integration, Entity: r.Entity, ExternalKey: r.ExtKey, LocalKey: r.LocalKey, Policy: r.Policy,
-			State: r.State, Resolution: r.Resolution, By: r.By, At: r.At, base: r.Base, local: r.Local, remote: r.Remote,
-		}
-		c.Fields, c.Reason = r.fields(), r.reason()
-		all[i] = c
+		all[i] = r.conflict()
 	}
 	return all, nil
+}
+
+func (r *conflictRow) conflict() *Conflict {
+	return &Conflict{
+		ID: r.ID, Integration: r.Integration, Entity: r.Entity, ExternalKey: r.ExtKey, LocalKey: r.LocalKey, Policy: r.Policy,
+		State: r.State, Resolution: r.Resolution, By: r.By, At: r.At, base: r.Base, local: r.Local, remote: r.Remote,
+		Fields: r.fields(), Reason: r.reason(),
+	}
 }
 
 // fields are the names of the fields that both sides changed.

@@ -236,10 +236,11 @@ func (e *entity) discard(ctx context.Context) (int64, error) {
 
 // A PendingDelete is a mark that waits for a person.
 type PendingDelete struct {
-	Entity   string    `json:"entity"`
-	ExtKey   kedge.Key `json:"externalKey"`
-	LocalKey kedge.Key `json:"localKey"`
-	Reason   string    `json:"reason"`
+	Integration string    `json:"integration"`
+	Entity      string    `json:"entity"`
+	ExtKey      kedge.Key `json:"externalKey"`
+	LocalKey    kedge.Key `json:"localKey"`
+	Reason      string    `json:"reason"`
 }
 
 // PendingDeletes lists the marks of an integration, by entity and key.
@@ -247,7 +248,7 @@ func (s *Syncer) PendingDeletes(ctx context.Context, integration string, limit i
 	var rows []PendingDelete
 	err := s.store.DB().NewSelect().TableExpr("integration_link AS l").
 		Join("JOIN integration_entity AS e ON e.id = l.ent").
-		ColumnExpr("e.name AS entity, l.ext_key, l.local_key, l.reason").
+		ColumnExpr("e.integration, e.name AS entity, l.ext_key, l.local_key, l.reason").
 		Where("e.integration = ? AND l.status = ?", integration, deleting).
 		OrderExpr("e.name, l.ext_key").Limit(int64(limit)).Scan(ctx, &rows)
 	return rows, err

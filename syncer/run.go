@@ -90,7 +90,13 @@ func (s *Syncer) Run(ctx context.Context, req Request) (Result, error) {
 	err = s.withLeaseOf(ctx, r, func(ctx context.Context, r *run) error {
 		err := r.record(ctx)
 		if err == nil {
+			if req.Began != nil {
+				req.Began(r.id)
+			}
 			err = r.run(ctx)
+		}
+		if s.opts.Ended != nil {
+			defer func() { s.opts.Ended(res) }()
 		}
 		return errors.Join(r.finish(context.WithoutCancel(ctx), &res, err), ignoreCancel(err, ctx))
 	})
@@ -142,6 +148,15 @@ func (r *run) ownTables() bool { return r.own }
 type leaseHeld struct{ err error }
 
 func (e *leaseHeld) Error() string { return "skipped: " + e.err.Error() }
+
+func (e *leaseHeld) Unwrap() error { return &kedge.Error{Kind: kedge.Conflict, Err: e.err} }
+
+// IsActive tells whether an error says that a run of the integration is
+// active, or another process works on it.
+func IsActive(err error) bool {
+	_, ok := errors.AsType[*leaseHeld](err)
+	return ok
+}
 
 // withLease calls fn with a run that holds the integration's lease.
 func (s *Syncer) withLease(ctx context.Context, integration string, fn func(context.Context, *run) error) error {

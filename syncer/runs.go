@@ -39,12 +39,28 @@ func (s *Syncer) runs(ctx context.Context, where func(*bun.SelectQuery) *bun.Sel
 	if err := s.store.DB().NewSelect().Model(&rows).Order("id DESC").Apply(where).Scan(ctx); err != nil {
 		return nil, err
 	}
+	return runInfos(rows), nil
+}
+
+func runInfos(rows []runRow) []RunInfo {
 	infos := make([]RunInfo, len(rows))
 	for i, r := range rows {
 		infos[i] = RunInfo{ID: r.ID, Integration: r.Integration, Op: r.Op, Trigger: r.Trigger, State: r.State, StartedAt: r.StartedAt,
 			FinishedAt: r.FinishedAt, Result: json.RawMessage(r.Result)}
 	}
-	return infos, nil
+	return infos
+}
+
+// RunOf returns a stored run.
+func (s *Syncer) RunOf(ctx context.Context, id string) (*RunInfo, error) {
+	found, err := s.runs(ctx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("id = ?", id) })
+	if err == nil && len(found) == 0 {
+		err = &kedge.Error{Kind: kedge.NotFound, Err: fmt.Errorf("there is no run %s; see \"kedge runs list\"", id)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &found[0], nil
 }
 
 // Cancel asks a running run to stop after the page it is at. It may run in

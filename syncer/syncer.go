@@ -24,6 +24,7 @@ type Options struct {
 	Now      func() time.Time // nil means time.Now
 	Logger   *slog.Logger     // nil discards
 	Progress func(Progress)   // nil: not reported; called from one goroutine per entity
+	Ended    func(Result)     // nil: not told; called once for each run that began, at its end
 
 	// LostReplyWait is how long after a lost answer the request can hardly
 	// arrive any more; 0 means 5 s. Sleep waits so long; nil means by the clock.
@@ -133,6 +134,10 @@ type Request struct {
 	// an error, or is nil, nothing is changed and the run is [Stopped].
 	Confirm func(Reset) error
 	By      string // who asked, for the log
+
+	// Began, if not nil, is called once the run holds its lease and is on
+	// record. It is not called for a run that is skipped or not confirmed.
+	Began func(run string)
 }
 
 // invalid returns an error of kind Invalid.

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,16 +30,10 @@ func (a *app) connectionsList() *cobra.Command {
 		Use: "list", Short: "List connections, or with --kinds the kinds there are", Args: cobra.NoArgs,
 		Example: examples("kedge connections list", "kedge connections list --kinds"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			type row struct {
-				Name  string `json:"name"`
-				Kind  string `json:"kind,omitempty"`
-				Title string `json:"title,omitempty"`
-				From  string `json:"from,omitempty"`
-			}
-			rows := []row{}
 			if kinds {
+				rows := []connectionRow{}
 				for _, k := range registry().Kinds() {
-					rows = append(rows, row{Name: k.Name, Title: k.Title})
+					rows = append(rows, connectionRow{Name: k.Name, Title: k.Title})
 				}
 				return a.print(cmd.OutOrStdout(), rows, func(w io.Writer) {
 					g := newGrid(w, "KIND", "WHAT")
@@ -51,20 +46,9 @@ func (a *app) connectionsList() *cobra.Command {
 			if _, err := a.open(cmd.Context()); err != nil {
 				return err
 			}
-			for _, name := range slices.Sorted(maps.Keys(a.cfg.Connections)) {
-				c := a.cfg.Connections[name]
-				from := "built in"
-				if c.Declared {
-					from = "file"
-				}
-				rows = append(rows, row{Name: name, Kind: c.Kind, From: from})
-			}
-			stored, err := a.storedConnections(cmd.Context())
+			rows, err := a.connectionRows(cmd.Context())
 			if err != nil {
 				return err
-			}
-			for _, s := range stored {
-				rows = append(rows, row{Name: s.Name, Kind: s.Kind, From: "database"})
 			}
 			return a.print(cmd.OutOrStdout(), rows, func(w io.Writer) {
 				g := newGrid(w, "CONNECTION", "KIND", "FROM")
@@ -77,6 +61,35 @@ func (a *app) connectionsList() *cobra.Command {
 	}
 	c.Flags().BoolVar(&kinds, "kinds", false, "list the kinds of systems instead")
 	return c
+}
+
+// A connectionRow is a connection, or a kind of them, in a list.
+type connectionRow struct {
+	Name  string `json:"name"`
+	Kind  string `json:"kind,omitempty"`
+	Title string `json:"title,omitempty"`
+	From  string `json:"from,omitempty"`
+}
+
+// connectionRows lists the connections of the config, then those that commands
+// made.
+func (a *app) connectionRows(ctx context.Context) ([]connectionRow, error) {
+	rows := []connectionRow{}
+	for _, name := range slices.Sorted(maps.Keys(a.cfg.Connections)) {
+		c := a.cfg.Connections[name]
+		from := "built in"
+		if c.Declared {
+			from = "file"
+		}
+		rows = append(rows, connectionRow{Name: name, Kind: c.Kind, From: from})
+	}
+	stored, err := a.storedConnections(ctx)
+	for _, s := range stored {
+		if !a.hasConnection(s.Name) {
+			rows = append(rows, connectionRow{Name: s.Name, Kind: s.Kind, From: "database"})
+		}
+	}
+	return rows, err
 }
 
 // A testReport is what "connections test" found.
@@ -99,13 +112,9 @@ func (a *app) connectionsTest() *cobra.Command {
 			if write && entity == "" {
 				return usagef("--write makes a record: name the entity with --entity")
 			}
-			report, err := a.testConnection(cmd, args[0], entity, write)
+			a.prompt = true
+			report, err := a.testConnection(cmd.Context(), args[0], entity, write)
 			if err != nil {
-				if a.syncer != nil {
-					if logErr := a.syncer.LogConnection(cmd.Context(), args[0], "test_failed", err.Error()); logErr != nil {
-						return errors.Join(err, logErr)
-					}
-				}
 				return err
 			}
 			return a.print(cmd.OutOrStdout(), report, func(w io.Writer) { showReport(w, report) })
@@ -116,13 +125,20 @@ func (a *app) connectionsTest() *cobra.Command {
 	return c
 }
 
-func (a *app) testConnection(cmd *cobra.Command, name, entity string, write bool) (*testReport, error) {
-	ctx := cmd.Context()
-	a.prompt = true
+// testConnection tests a connection and writes to the log how it went.
+func (a *app) testConnection(ctx context.Context, name, entity string, write bool) (*testReport, error) {
 	s, err := a.sync(ctx)
 	if err != nil {
 		return nil, err
 	}
+	report, err := a.probe(ctx, name, entity, write)
+	if err != nil {
+		return nil, errors.Join(err, s.LogConnection(ctx, name, "test_failed", err.Error()))
+	}
+	return report, s.LogConnection(ctx, name, "test", "the connection works")
+}
+
+func (a *app) probe(ctx context.Context, name, entity string, write bool) (*testReport, error) {
 	conn, err := a.connect(ctx, name, "")
 	if err != nil {
 		return nil, err
@@ -167,7 +183,7 @@ func (a *app) testConnection(cmd *cobra.Command, name, entity string, write bool
 		}
 		report.Proofs[entity] = append(report.Proofs[entity], proofs...)
 	}
-	return report, s.LogConnection(ctx, name, "test", "the connection works")
+	return report, nil
 }
 
 func showReport(w io.Writer, r *testReport) {
@@ -322,7 +338,8 @@ func (a *app) connectionsLogin() *cobra.Command {
 		Use: "login NAME", Short: "Sign in by device code, and keep the tokens sealed", Args: cobra.ExactArgs(1),
 		Example: examples("kedge connections login bc"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			report, err := a.testConnection(cmd, args[0], "", false)
+			a.prompt = true
+			report, err := a.testConnection(cmd.Context(), args[0], "", false)
 			if err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/cmd/kedge/config"
 	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/mapping"
 	"github.com/kedge-sync/kedge/syncer"
 )
 
@@ -55,11 +56,7 @@ func (a *app) integrationsShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			findings, checkErr := s.Check(cmd.Context(), i)
-			data := map[string]any{"integration": i, "mapping": i.YAML, "findings": notNil(findings)}
-			if checkErr != nil {
-				data["error"] = checkErr.Error()
-			}
+			data, findings, checkErr := showIntegration(cmd.Context(), s, i)
 			return a.print(cmd.OutOrStdout(), data, func(w io.Writer) {
 				fmt.Fprintf(w, "integration %s: %s → %s, revision %d by %s\n", i.Name, i.External, i.Local, i.Revision, i.Author)
 				if i.Source != "" {
@@ -74,6 +71,17 @@ func (a *app) integrationsShow() *cobra.Command {
 			})
 		},
 	}
+}
+
+// showIntegration is the documented form of an integration with its mapping and
+// what a check finds.
+func showIntegration(ctx context.Context, s *syncer.Syncer, i *syncer.Integration) (map[string]any, []mapping.Finding, error) {
+	findings, err := s.Check(ctx, i)
+	data := map[string]any{"integration": i, "mapping": i.YAML, "findings": notNil(findings)}
+	if err != nil {
+		data["error"] = err.Error()
+	}
+	return data, findings, err
 }
 
 // integration returns the syncer and a stored integration whose mapping could
@@ -142,16 +150,8 @@ the local tables. Secrets are given as references, such as
 			if preset != "" {
 				return usagef("--preset %q: this version of kedge has no presets", preset)
 			}
-			if _, err := s.Mapping(cmd.Context(), name); err == nil {
-				return usagef("there is an integration %q already", name)
-			}
-			for _, conn := range []string{external, local} {
-				if conn == "" {
-					continue
-				}
-				if _, err := a.connect(cmd.Context(), conn, name); err != nil {
-					return err
-				}
+			if err := a.canCreate(cmd.Context(), s, name, external, local); err != nil {
+				return err
 			}
 			if kind != "" {
 				if external, err = a.makeConnection(cmd.Context(), name, kind, set); err != nil {
@@ -172,6 +172,34 @@ the local tables. Secrets are given as references, such as
 	c.Flags().StringArrayVar(&set, "set", nil, "setting of the new connection, KEY=VALUE; nested keys with dots")
 	c.Flags().StringVar(&preset, "preset", "", "start with the mapping of a preset")
 	return c
+}
+
+// canCreate refuses a name that is taken, and connections that there are not.
+func (a *app) canCreate(ctx context.Context, s *syncer.Syncer, name string, connections ...string) error {
+	if _, err := s.Mapping(ctx, name); kedge.KindOf(err) != kedge.NotFound {
+		if err == nil {
+			err = usage(&kedge.Error{Kind: kedge.Conflict, Err: fmt.Errorf("there is an integration %q already", name)})
+		}
+		return err
+	}
+	for _, conn := range connections {
+		if err := a.connects(ctx, conn, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// connects tells whether the settings of a connection are right; "" are.
+func (a *app) connects(ctx context.Context, connection, integration string) error {
+	if connection == "" {
+		return nil
+	}
+	conn, err := a.connect(ctx, connection, integration)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // makeConnection checks and stores a connection.
@@ -250,32 +278,12 @@ func (a *app) integrationsEdit() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if i.Source != "" {
-				return usagef("integration %s comes from the config; edit it there", i.Name)
-			}
 			if external == "" && local == "" {
 				return usagef("give --external or --local")
 			}
-			for _, side := range []struct {
-				flag string
-				to   *string
-			}{{external, &i.External}, {local, &i.Local}} {
-				if side.flag == "" {
-					continue
-				}
-				conn, err := a.connect(cmd.Context(), side.flag, i.Name)
-				if err != nil {
-					return err
-				}
-				if err := conn.Close(); err != nil {
-					return err
-				}
-				*side.to = side.flag
-			}
-			i.Author = user()
-			saved, err := s.Save(cmd.Context(), *i)
+			saved, err := a.editIntegration(cmd.Context(), s, i, external, local, user())
 			if err != nil {
-				return usage(err)
+				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s → %s, revision %d\n", saved.Name, saved.External, saved.Local, saved.Revision)
 			return err
@@ -284,6 +292,39 @@ func (a *app) integrationsEdit() *cobra.Command {
 	c.Flags().StringVar(&external, "external", "", "connection of the remote side")
 	c.Flags().StringVar(&local, "local", "", "connection of our side")
 	return c
+}
+
+// editIntegration changes the connections that are not "".
+func (a *app) editIntegration(ctx context.Context, s *syncer.Syncer, i *syncer.Integration, external, local, by string) (*syncer.Integration, error) {
+	if i.Source != "" {
+		return nil, fromFile("integration %s comes from the config; edit it there", i.Name)
+	}
+	for _, side := range []struct {
+		given string
+		to    *string
+	}{{external, &i.External}, {local, &i.Local}} {
+		if err := a.connects(ctx, side.given, i.Name); err != nil {
+			return nil, err
+		}
+		if side.given != "" {
+			*side.to = side.given
+		}
+	}
+	i.Author = by
+	saved, err := s.Save(ctx, *i)
+	return saved, usage(err)
+}
+
+// fromFile refuses to change what a file declares.
+func fromFile(format string, args ...any) error {
+	return usage(&kedge.Error{Kind: kedge.Conflict, Err: fmt.Errorf(format, args...)})
+}
+
+func canDelete(i *syncer.Integration) error {
+	if i.Source != "" {
+		return fromFile("integration %s comes from the config; remove it there first, then delete what is known about it", i.Name)
+	}
+	return nil
 }
 
 func (a *app) integrationsDelete() *cobra.Command {
@@ -296,8 +337,8 @@ func (a *app) integrationsDelete() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if i.Source != "" {
-				return usagef("integration %s comes from the config; remove it there first, then delete what is known about it", i.Name)
+			if err := canDelete(i); err != nil {
+				return err
 			}
 			if err := confirm(yes, fmt.Sprintf("integration %s and all it knows about its records is forgotten; the records stay", i.Name)); err != nil {
 				return err

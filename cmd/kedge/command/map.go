@@ -46,18 +46,16 @@ func (a *app) draft(ctx context.Context, name string) (*draft, error) {
 // save checks the mapping and stores it as a new revision. A mapping from a
 // file is edited in the file: the new text is printed instead.
 func (d *draft) save(cmd *cobra.Command, m *mapping.Mapping) error {
-	if refused := mapping.Refusals(mapping.Check(m, d.ext, d.loc)); len(refused) > 0 {
-		showFindings(cmd.ErrOrStderr(), d.integration.Name, refused)
+	if err := d.check(m); err != nil {
+		showFindings(cmd.ErrOrStderr(), d.integration.Name, err.findings)
 		return usage(ErrShown)
 	}
-	next := *d.integration
-	if next.Source != "" {
-		fmt.Fprintf(cmd.ErrOrStderr(), "kedge: the mapping comes from %s and is edited there; it would read:\n", next.Source)
+	if source := d.integration.Source; source != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "kedge: the mapping comes from %s and is edited there; it would read:\n", source)
 		_, err := cmd.OutOrStdout().Write(m.Marshal())
 		return err
 	}
-	next.YAML, next.Author = string(m.Marshal()), user()
-	saved, err := d.syncer.Save(cmd.Context(), next)
+	saved, err := d.store(cmd.Context(), m, user())
 	if err != nil {
 		return usage(err)
 	}
@@ -67,6 +65,35 @@ func (d *draft) save(cmd *cobra.Command, m *mapping.Mapping) error {
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: saved as revision %d\n", saved.Name, saved.Revision)
 	return err
+}
+
+// A refusedMapping is the error for a mapping that cannot be saved.
+type refusedMapping struct {
+	mapping  *mapping.Mapping
+	findings []mapping.Finding
+}
+
+func (e *refusedMapping) Error() string {
+	lines := make([]string, len(e.findings))
+	for i, f := range e.findings {
+		lines[i] = f.Text()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// check compares a mapping with both systems; what cannot be saved is an error.
+func (d *draft) check(m *mapping.Mapping) *refusedMapping {
+	if refused := mapping.Refusals(mapping.Check(m, d.ext, d.loc)); len(refused) > 0 {
+		return &refusedMapping{m, refused}
+	}
+	return nil
+}
+
+// store makes a checked mapping the newest revision.
+func (d *draft) store(ctx context.Context, m *mapping.Mapping, by string) (*syncer.Integration, error) {
+	next := *d.integration
+	next.YAML, next.Author = string(m.Marshal()), by
+	return d.syncer.Save(ctx, next)
 }
 
 func (a *app) mapCheck() *cobra.Command {
@@ -105,29 +132,9 @@ like name is shown as rejected. --save adds what is suggested to the mapping.`,
 			if err != nil {
 				return err
 			}
-			type row struct {
-				Entity string `json:"entity"`
-				mapping.Suggestion
-			}
-			rows, matched := []row{}, false
-			for i := range d.mapping.Entities {
-				e := &d.mapping.Entities[i]
-				ext, loc := d.ext.Entity(e.External), d.loc.Entity(e.Local)
-				if only != "" && e.Name != only || ext == nil || loc == nil {
-					continue
-				}
-				matched = true
-				suggestions := mapping.Suggest(ext, loc)
-				for _, s := range suggestions {
-					rows = append(rows, row{e.Name, s})
-				}
-				e.Adopt(d.mapping, loc, suggestions)
-			}
-			if e := d.mapping.Entity(only); only != "" && e == nil {
-				return usagef("the mapping of %s has no entity %q; it has %s", args[0], only, entityList(d.mapping))
-			}
-			if !matched {
-				return usagef("no entity of the mapping exists on both sides; \"kedge map enable %s EXTERNAL --local TABLE\" adds one", args[0])
+			rows, err := d.suggest(only)
+			if err != nil {
+				return err
 			}
 			if save {
 				return d.save(cmd, d.mapping)
@@ -144,6 +151,38 @@ like name is shown as rejected. --save adds what is suggested to the mapping.`,
 	c.Flags().StringVar(&only, "entity", "", "only this entity of the mapping")
 	c.Flags().BoolVar(&save, "save", false, "add the suggestions to the mapping")
 	return c
+}
+
+// A suggestionRow is a suggestion for an entity of a mapping.
+type suggestionRow struct {
+	Entity string `json:"entity"`
+	mapping.Suggestion
+}
+
+// suggest adds to the draft what is suggested for an entity, or for all of
+// them.
+func (d *draft) suggest(only string) ([]suggestionRow, error) {
+	rows, matched := []suggestionRow{}, false
+	for i := range d.mapping.Entities {
+		e := &d.mapping.Entities[i]
+		ext, loc := d.ext.Entity(e.External), d.loc.Entity(e.Local)
+		if only != "" && e.Name != only || ext == nil || loc == nil {
+			continue
+		}
+		matched = true
+		suggestions := mapping.Suggest(ext, loc)
+		for _, s := range suggestions {
+			rows = append(rows, suggestionRow{e.Name, s})
+		}
+		e.Adopt(d.mapping, loc, suggestions)
+	}
+	if e := d.mapping.Entity(only); only != "" && e == nil {
+		return nil, usagef("the mapping of %s has no entity %q; it has %s", d.integration.Name, only, entityList(d.mapping))
+	}
+	if !matched {
+		return nil, usagef("no entity of the mapping exists on both sides; \"kedge map enable %s EXTERNAL --local TABLE\" adds one", d.integration.Name)
+	}
+	return rows, nil
 }
 
 func entityList(m *mapping.Mapping) string {

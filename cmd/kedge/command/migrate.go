@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/uptrace/bun"
 
+	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/cmd/kedge/config"
 	"github.com/kedge-sync/kedge/internal/store"
 )
@@ -42,7 +43,7 @@ type storedConnection struct {
 }
 
 func (a *app) storedConnection(ctx context.Context, name string) (*config.Connection, error) {
-	unknown := usagef("there is no connection %q; see \"kedge connections list\"", name)
+	unknown := usage(&kedge.Error{Kind: kedge.NotFound, Err: fmt.Errorf("there is no connection %q; see \"kedge connections list\"", name)})
 	if a.store == nil {
 		return nil, unknown
 	}
