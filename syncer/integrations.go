@@ -67,6 +67,22 @@ func (s *Syncer) Integrations(ctx context.Context) ([]*Integration, error) {
 // the newest one. The mapping must parse; what it says is checked by
 // [Syncer.Check].
 func (s *Syncer) Save(ctx context.Context, i Integration) (*Integration, error) {
+	return s.save(ctx, i, func(int64) error { return nil })
+}
+
+// Replace stores what was made of the revision that i has. If that is no more
+// the newest one, it is a Conflict.
+func (s *Syncer) Replace(ctx context.Context, i Integration) (*Integration, error) {
+	base := i.Revision
+	return s.save(ctx, i, func(newest int64) error {
+		if newest != base {
+			return &kedge.Error{Kind: kedge.Conflict, Err: fmt.Errorf("the mapping of %s was changed meanwhile: it is at revision %d, not %d", i.Name, newest, base)}
+		}
+		return nil
+	})
+}
+
+func (s *Syncer) save(ctx context.Context, i Integration, allow func(newest int64) error) (*Integration, error) {
 	if !integrationName.MatchString(i.Name) {
 		return nil, invalid("", fmt.Errorf("integration name %q: use a lower-case letter, then up to 62 lower-case letters, digits or hyphens", i.Name))
 	}
@@ -84,6 +100,9 @@ func (s *Syncer) Save(ctx context.Context, i Integration) (*Integration, error) 
 			return err
 		}
 		if len(newest) == 1 {
+			if err := allow(newest[0].Revision); err != nil {
+				return err
+			}
 			if i.Revision = newest[0].Revision; newest[0].Hash == i.Hash {
 				i = newest[0]
 				return nil

@@ -204,3 +204,16 @@ func (l requestLog) WithAttrs(attrs []slog.Attr) slog.Handler {
 }
 
 func (l requestLog) WithGroup(name string) slog.Handler { return requestLog{l.Handler.WithGroup(name)} }
+
+// Extend gives the handler of a request d from now on to read and to answer,
+// instead of what the server gives to all. 0 means for ever.
+func Extend(w http.ResponseWriter, d time.Duration) {
+	var until time.Time
+	if d > 0 {
+		until = time.Now().Add(d)
+	}
+	c := http.NewResponseController(w)
+	// A writer of tests that has no deadlines needs none.
+	_ = c.SetReadDeadline(until)
+	_ = c.SetWriteDeadline(until)
+}

@@ -51,6 +51,7 @@ type app struct {
 	waits    *waitLines
 	log      *slog.Logger   // of a server
 	level    *slog.LevelVar // of log
+	quick    *app           // of a server: the same for calls that a person waits for
 }
 
 // registry returns the kinds of systems that kedge knows. A new kind is one
@@ -126,8 +127,17 @@ func (a *app) sync(ctx context.Context) (*syncer.Syncer, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.syncer = a.newSyncer(s)
+	return a.syncer, a.importMappings(ctx)
+}
+
+// newSyncer returns a syncer that works with what a says now.
+func (a *app) newSyncer(s *store.Store) *syncer.Syncer {
 	keep := a.cfg.Sync.Keep
-	a.syncer = syncer.New(syncer.Options{
+	if a.progress == nil {
+		a.progress = func(syncer.Progress) {}
+	}
+	return syncer.New(syncer.Options{
 		Store:       s,
 		Connect:     a.connect,
 		OwnDatabase: a.isOwnDatabase,
@@ -137,11 +147,17 @@ func (a *app) sync(ctx context.Context) (*syncer.Syncer, error) {
 		},
 		Logger:   a.logger(),
 		Progress: func(p syncer.Progress) { a.progress(p) },
+		Ended:    a.ended,
 	})
-	if a.progress == nil {
-		a.progress = func(syncer.Progress) {}
-	}
-	return a.syncer, a.importMappings(ctx)
+}
+
+// impatient makes a.quick, which is a without waiting for systems that are
+// down: a person waits for the answer.
+func (a *app) impatient() {
+	quick := *a
+	quick.patient = false
+	quick.syncer = quick.newSyncer(a.store)
+	a.quick = &quick
 }
 
 // mappingErrors says what is wrong with the mappings of the config, by

@@ -76,7 +76,7 @@ command and no log shows them.`,
 			if err != nil {
 				return err
 			}
-			data := map[string]any{"conflict": c, "fields": sides}
+			data := map[string]any{"conflict": c, "fields": notNil(sides)}
 			return a.print(cmd.OutOrStdout(), data, func(w io.Writer) {
 				for _, line := range [][2]any{
 					{"id", c.ID}, {"integration", c.Integration}, {"entity", c.Entity}, {"local", c.LocalKey}, {"external", c.ExternalKey},
@@ -100,6 +100,12 @@ command and no log shows them.`,
 			})
 		},
 	}
+}
+
+// conflictJSON is the documented form of a conflict with both sides.
+func conflictJSON(c *syncer.Conflict) (map[string]any, error) {
+	sides, err := c.Sides()
+	return map[string]any{"conflict": c, "fields": notNil(sides)}, err
 }
 
 func textOf(s *string) string {
@@ -150,11 +156,22 @@ field the empty text.`,
 	return c
 }
 
+// checkResolution refuses what is no decision; take and set name its parts.
+func checkResolution(how syncer.Resolution, take, set string) error {
+	if !slices.Contains([]syncer.Take{syncer.TakeLocal, syncer.TakeRemote, syncer.TakeMerged}, how.Take) {
+		return usagef("%s: say local, remote or merged", take)
+	}
+	if len(how.Set) > 0 && how.Take != syncer.TakeMerged {
+		return usagef("%s goes with %s merged", set, take)
+	}
+	return nil
+}
+
 // resolution reads the flags of a decision.
 func resolution(take string, set []string) (syncer.Resolution, error) {
 	how := syncer.Resolution{Take: syncer.Take(take), Set: map[string]string{}, By: user()}
-	if !slices.Contains([]syncer.Take{syncer.TakeLocal, syncer.TakeRemote, syncer.TakeMerged}, how.Take) {
-		return how, usagef("--take: say local, remote or merged")
+	if err := checkResolution(how, "--take", "--set"); err != nil {
+		return how, err
 	}
 	if len(set) > 0 && how.Take != syncer.TakeMerged {
 		return how, usagef("--set goes with --take merged")

@@ -54,6 +54,7 @@ func newLive(ctx context.Context, a *app) (*live, error) {
 	for name, err := range a.unread {
 		l.log.ErrorContext(ctx, "mapping not read", "integration", name, "err", err)
 	}
+	a.impatient()
 	l.certificate.Store(certificate)
 	l.app.Store(a)
 	return l, nil
@@ -88,6 +89,7 @@ func (l *live) reload(ctx context.Context) error {
 	if err := next.unread.first(); err != nil {
 		return err
 	}
+	next.impatient()
 	l.app.Store(next)
 	l.certificate.Store(certificate)
 	next.level.Set(slog.LevelInfo)

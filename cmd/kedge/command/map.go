@@ -89,11 +89,12 @@ func (d *draft) check(m *mapping.Mapping) *refusedMapping {
 	return nil
 }
 
-// store makes a checked mapping the newest revision.
+// store makes a checked mapping the newest revision, if nobody did so since the
+// draft was made.
 func (d *draft) store(ctx context.Context, m *mapping.Mapping, by string) (*syncer.Integration, error) {
 	next := *d.integration
 	next.YAML, next.Author = string(m.Marshal()), by
-	return d.syncer.Save(ctx, next)
+	return d.syncer.Replace(ctx, next)
 }
 
 func (a *app) mapCheck() *cobra.Command {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -55,22 +56,11 @@ func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 		return err
 	}
 	req.Trigger = "cli"
-	shown := []syncer.Decision{}
-	counts := map[string]int{}
-	records, left := 0, 0
-	for d, err := range s.Preview(cmd.Context(), req) {
-		if err != nil {
-			return err
-		}
-		counts[d.Action]++
-		if ofRecord := d.ExtKey != "" || d.LocalKey != ""; ofRecord {
-			if records++; limit != 0 && records > limit {
-				left++
-				continue
-			}
-		}
-		shown = append(shown, d)
+	planned, err := preview(cmd.Context(), s, req, limit)
+	if err != nil {
+		return err
 	}
+	shown, counts, left := planned.Items, planned.Counts, planned.More
 	if !req.IgnoreKey {
 		defer fmt.Fprintln(cmd.ErrOrStderr(), planNote)
 	}
@@ -98,6 +88,34 @@ func (a *app) plan(cmd *cobra.Command, req syncer.Request, limit int) error {
 			}
 		}
 	})
+}
+
+// A planned is what a run would do.
+type planned struct {
+	Items  []syncer.Decision `json:"items"`
+	Counts map[string]int    `json:"counts"` // by action, of all
+	More   int               `json:"more"`   // records that are not in Items
+}
+
+// preview collects the decisions of a preview; of those about records, limit,
+// or all if it is 0.
+func preview(ctx context.Context, s *syncer.Syncer, req syncer.Request, limit int) (*planned, error) {
+	p := &planned{Items: []syncer.Decision{}, Counts: map[string]int{}}
+	records := 0
+	for d, err := range s.Preview(ctx, req) {
+		if err != nil {
+			return nil, err
+		}
+		p.Counts[d.Action]++
+		if ofRecord := d.ExtKey != "" || d.LocalKey != ""; ofRecord {
+			if records++; limit != 0 && records > limit {
+				p.More++
+				continue
+			}
+		}
+		p.Items = append(p.Items, d)
+	}
+	return p, nil
 }
 
 func changesText(d syncer.Decision) string {

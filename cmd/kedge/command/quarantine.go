@@ -50,8 +50,7 @@ func (a *app) showQuarantine(cmd *cobra.Command, q syncer.QuarantineQuery, paylo
 		return fmt.Errorf("there is no quarantined record %s; see \"kedge quarantine list --all\"", q.IDs[0])
 	}
 	if payload {
-		data := map[string]any{"record": rows[0], "payload": rawJSON(rows[0].Payload)}
-		return a.print(cmd.OutOrStdout(), data, func(w io.Writer) {
+		return a.print(cmd.OutOrStdout(), quarantineJSON(rows[0]), func(w io.Writer) {
 			r := rows[0]
 			for _, line := range [][2]any{
 				{"id", r.ID}, {"integration", r.Integration}, {"entity", r.Entity}, {"key", r.Key}, {"direction", r.Direction}, {"state", r.State}, {"stage", r.Stage}, {"code", r.Code},
@@ -68,6 +67,11 @@ func (a *app) showQuarantine(cmd *cobra.Command, q syncer.QuarantineQuery, paylo
 		}
 		g.end()
 	})
+}
+
+// quarantineJSON is the documented form of a quarantined record.
+func quarantineJSON(r *syncer.QuarantineRow) map[string]any {
+	return map[string]any{"record": r, "payload": rawJSON(r.Payload)}
 }
 
 var errNotOpen = errors.New("no such record is open in quarantine; see \"kedge quarantine list\"")

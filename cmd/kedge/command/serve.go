@@ -43,7 +43,8 @@ func (a *app) serve(cmd *cobra.Command, listen string) error {
 	if listen == "" {
 		listen = a.cfg.Server.Listen
 	}
-	metrics := prometheus.NewRegistry()
+	metrics, tokens, runs := prometheus.NewRegistry(), server.NewTokens(s, nil), newRunner(a.logger())
+	a.patient, a.progress, a.ended = true, runs.note, runs.ended
 	l, err := newLive(ctx, a)
 	if err != nil {
 		return err
@@ -52,9 +53,10 @@ func (a *app) serve(cmd *cobra.Command, listen string) error {
 	if err != nil {
 		return err
 	}
+	modules = append(modules, (&api{live: l, tokens: tokens, runs: runs}).module())
 	modules = append(modules, server.Module{Name: "config", Run: func(ctx context.Context) error { return l.reloadOnSignal(ctx, signals) }})
 	o := server.Options{
-		Store: s, Migrations: migrations(), Tokens: server.NewTokens(s, nil), Log: l.log, Metrics: metrics, Modules: modules,
+		Store: s, Migrations: migrations(), Tokens: tokens, Log: l.log, Metrics: metrics, Modules: modules,
 	}
 	scheme := "http"
 	if l.certificate.Load() != nil {

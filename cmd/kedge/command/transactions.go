@@ -93,8 +93,7 @@ func (a *app) transactionsShow() *cobra.Command {
 				return fmt.Errorf("there is no transaction %s; see \"kedge transactions list\"", args[0])
 			}
 			t := rows[0]
-			data := map[string]any{"transaction": t, "sent": rawJSON(t.Payload)}
-			return a.print(cmd.OutOrStdout(), data, func(w io.Writer) {
+			return a.print(cmd.OutOrStdout(), transactionJSON(t), func(w io.Writer) {
 				done := ""
 				if t.DoneAt != nil {
 					done = t.DoneAt.Local().Format(time.DateTime)
@@ -109,6 +108,11 @@ func (a *app) transactionsShow() *cobra.Command {
 			})
 		},
 	}
+}
+
+// transactionJSON is the documented form of a transaction with what was sent.
+func transactionJSON(t *syncer.Transaction) map[string]any {
+	return map[string]any{"transaction": t, "sent": rawJSON(t.Payload)}
 }
 
 // transactionsChange makes one of the commands that take ids or --all-failed.

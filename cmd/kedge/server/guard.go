@@ -98,35 +98,52 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
 			need = ScopeRead
 		}
-		if err := s.allow(r, need); err != nil {
+		t, err := s.token(r, need)
+		if err != nil {
 			httpapi.Fail(s.opts.Log, w, r, err)
 			return
+		}
+		if t != nil {
+			r = r.WithContext(context.WithValue(r.Context(), operatorKey{}, t.Name))
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// allow checks the bearer token of r. Until the first token was made none is
+type operatorKey struct{}
+
+// Operator names who makes the request that ctx belongs to: the name of the
+// token, or "api" if none is needed.
+func Operator(ctx context.Context) string {
+	if name, ok := ctx.Value(operatorKey{}).(string); ok {
+		return name
+	}
+	return "api"
+}
+
+// token checks and returns the bearer token of r. Until the first token was made none is
 // needed: guard let only this machine through.
-func (s *Server) allow(r *http.Request, need Scope) error {
+func (s *Server) token(r *http.Request, need Scope) (*Token, error) {
 	exists, err := s.opts.Tokens.exists(r.Context())
 	if err != nil || !exists {
-		return err
+		return nil, err
 	}
-	unauthorized := func(text string) error { return &kedge.Error{Kind: kedge.Unauthorized, Err: errors.New(text)} }
+	unauthorized := func(text string) (*Token, error) {
+		return nil, &kedge.Error{Kind: kedge.Unauthorized, Err: errors.New(text)}
+	}
 	scheme, secret, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return unauthorized("send an operator token: \"Authorization: Bearer TOKEN\"; \"kedge tokens create\" makes one")
 	}
 	t, err := s.opts.Tokens.verify(r.Context(), strings.TrimSpace(secret))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if t == nil {
 		return unauthorized("the operator token is unknown or revoked")
 	}
 	if need == ScopeAdmin && t.Scope != ScopeAdmin {
-		return forbidden("the operator token has the scope read; this call needs admin")
+		return nil, forbidden("the operator token has the scope read; this call needs admin")
 	}
-	return nil
+	return t, nil
 }

@@ -67,7 +67,7 @@ func (s *Server) metricRoutes() {
 	metrics := promhttp.HandlerFor(s.opts.Metrics, promhttp.HandlerOpts{})
 	s.router.Handle("/metrics", httpapi.Handle(s.opts.Log, func(w http.ResponseWriter, r *http.Request) error {
 		if !direct(r) {
-			if err := s.allow(r, ScopeRead); err != nil {
+			if _, err := s.token(r, ScopeRead); err != nil {
 				return err
 			}
 		}

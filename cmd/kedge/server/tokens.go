@@ -18,6 +18,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/sqllist"
 	"github.com/kedge-sync/kedge/internal/store"
 )
 
@@ -117,6 +118,23 @@ func (ts *Tokens) List(ctx context.Context) ([]Token, error) {
 	var rows []Token
 	err := ts.store.DB().NewSelect().Model(&rows).Order("name", "id").Scan(ctx)
 	return rows, store.Error("", "", err)
+}
+
+var tokenList = sqllist.List[Token]{ID: "id", OrderBy: "name", Columns: []sqllist.Column[Token]{
+	{Name: "id", SQL: "t.id", Type: kedge.TypeString, Value: func(t *Token) kedge.Value { return kedge.String(t.ID) }},
+	{Name: "name", SQL: "t.name", Type: kedge.TypeString, Value: func(t *Token) kedge.Value { return kedge.String(t.Name) }},
+	{Name: "scope", SQL: "t.scope", Type: kedge.TypeString, Value: func(t *Token) kedge.Value { return kedge.String(string(t.Scope)) }},
+	{Name: "createdAt", SQL: "t.created_at", Type: kedge.TypeTime, Value: func(t *Token) kedge.Value { return kedge.Time(t.CreatedAt) }},
+	{Name: "revokedAt", SQL: "t.revoked_at", Type: kedge.TypeTime, Nullable: true, Value: func(t *Token) kedge.Value { return sqllist.Time(t.RevokedAt) }},
+}}
+
+// Page returns a page of what [Tokens.List] does, and the cursor of the next.
+func (ts *Tokens) Page(ctx context.Context, q sqllist.Query) ([]Token, string, error) {
+	all, err := ts.List(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	return tokenList.Slice(all, q, ts.now())
 }
 
 // Revoke ends the token with a name or an id.
