@@ -158,12 +158,12 @@ type Prober interface {
 
 // An Account is what a [Prober] found.
 type Account struct {
-	User         string
-	Organization string
-	Version      string   // of the system
-	Epoch        string   // changes when the system was restored from a backup; "" if unknown
-	Features     []string // for people
-	Problems     []string // what is missing and how to fix it
+	User         string   `json:"user,omitempty"`
+	Organization string   `json:"organization,omitempty"`
+	Version      string   `json:"version,omitempty"`  // of the system
+	Epoch        string   `json:"epoch,omitempty"`    // changes when the system was restored from a backup; "" if unknown
+	Features     []string `json:"features,omitempty"` // for people
+	Problems     []string `json:"problems,omitempty"` // what is missing and how to fix it
 }
 
 // A Checker proves what an entity can do by asking the system, for
@@ -180,10 +180,10 @@ type WriteChecker interface {
 
 // A Proof is one tested ability.
 type Proof struct {
-	Name   string // "paging", "tracking", "batch", "etag", …
-	OK     bool
-	Result string // what was chosen: "server", "watermark on modifiedAt"
-	Reason string // why
+	Name   string `json:"name"` // "paging", "tracking", "batch", "etag", …
+	OK     bool   `json:"ok"`
+	Result string `json:"result,omitempty"` // what was chosen: "server", "watermark on modifiedAt"
+	Reason string `json:"reason,omitempty"` // why
 }
 
 // A SchemaEditor can add tables and columns. It never drops or narrows.

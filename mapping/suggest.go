@@ -16,20 +16,20 @@ const minScore = 0.8
 
 // A Suggestion is a pair of fields that probably belong together.
 type Suggestion struct {
-	External string
-	Local    string
-	Score    float64 // 1 for equal names, after folding
-	Lookup   bool    // the local field is a lookup, and External an identifier
+	External string  `json:"external"`
+	Local    string  `json:"local"`
+	Score    float64 `json:"score"`            // 1 for equal names, after folding
+	Lookup   bool    `json:"lookup,omitempty"` // the local field is a lookup, and External an identifier
 	// Rejected are external fields of like name that are not what the local
 	// field needs, so that nobody maps them by mistake.
-	Rejected []Rejection
+	Rejected []Rejection `json:"rejected,omitempty"`
 }
 
 // A Rejection is an external field that looks right and is not.
 type Rejection struct {
-	External string
-	Score    float64
-	Reason   string
+	External string  `json:"external"`
+	Score    float64 `json:"score"`
+	Reason   string  `json:"reason"`
 }
 
 // Suggest finds the external field for each local field of like name and

@@ -49,6 +49,8 @@ var logList = sqllist.List[LogRow]{ID: "id", OrderBy: "id desc", Columns: []sqll
 	textColumn("status", "status", func(r *LogRow) string { return r.Status }),
 	textColumn("level", "level", func(r *LogRow) string { return r.Level }),
 	textColumn("code", "code", func(r *LogRow) string { return r.Code }),
+	intColumn("total", "total", func(r *LogRow) int64 { return r.Total }),
+	intColumn("failed", "failed", func(r *LogRow) int64 { return r.Failed }),
 }}
 
 var transactionList = sqllist.List[Transaction]{ID: "id", OrderBy: "createdAt desc", Columns: []sqllist.Column[Transaction]{

@@ -29,19 +29,15 @@ const (
 const remoteTime = 10 * time.Minute
 
 // An api serves what the commands do, below /api/v1: a handler per command.
-type api struct {
-	live   *live
-	tokens *server.Tokens
-	runs   *runner
-}
+type api struct{ *live }
 
-func (p *api) module() server.Module {
-	return server.Module{Name: "sync", AdminRoutes: p.routes, Run: p.runs.run}
+func (l *live) apiModule() server.Module {
+	return server.Module{Name: "sync", AdminRoutes: (&api{l}).routes, Run: l.runs.run}
 }
 
 func (p *api) routes(r *mux.Router) {
 	for _, route := range slices.Concat(p.configRoutes(), p.integrationRoutes(), p.mappingRoutes(), p.runRoutes(), p.recordRoutes(), p.connectionRoutes()) {
-		r.Handle(route.path, httpapi.Handle(p.live.log, p.handle(route.do))).Methods(route.method)
+		r.Handle(route.path, httpapi.Handle(p.log, p.handle(route.do))).Methods(route.method)
 	}
 }
 
@@ -60,7 +56,7 @@ type call struct {
 
 func (p *api) handle(do func(*call) error) httpapi.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		a := p.live.app.Load().quick
+		a := p.app.Load().quick
 		return apiError(do(&call{ResponseWriter: w, Request: r, app: a, syncer: a.syncer}))
 	}
 }

@@ -1,10 +1,11 @@
 package command
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 
-	kedgeapi "github.com/kedge-sync/kedge/cmd/kedge/openapi"
+	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/cmd/kedge/server"
 	"github.com/kedge-sync/kedge/internal/sqllist"
 )
@@ -24,7 +25,7 @@ func (p *api) openapi(c *call) error {
 		return err
 	}
 	c.ResponseWriter.Header().Set("Content-Type", "application/yaml")
-	_, _ = c.ResponseWriter.Write(kedgeapi.YAML) // the client may have gone
+	_, _ = io.WriteString(c.ResponseWriter, kedge.OpenAPI) // the client may have gone
 	return nil
 }
 
@@ -35,7 +36,7 @@ func (p *api) reload(c *call) error {
 	if err := p.live.reload(c.ctx()); err != nil {
 		return err
 	}
-	cfg := p.live.app.Load().cfg
+	cfg := p.app.Load().cfg
 	return c.json(http.StatusOK, map[string]int{"integrations": len(cfg.Integrations), "connections": len(cfg.Connections)})
 }
 

@@ -113,7 +113,7 @@ func (p *api) startRun(c *call) error {
 // begin runs with the syncer of the server, which waits for systems that are
 // down as long as commands do.
 func (p *api) begin(c *call, req syncer.Request) (string, *outcome, error) {
-	s, err := p.live.app.Load().sync(c.ctx())
+	s, err := p.app.Load().sync(c.ctx())
 	if err != nil {
 		return "", nil, err
 	}
@@ -174,6 +174,9 @@ func (p *api) getRun(c *call) error {
 		return err
 	}
 	run, err := c.syncer.RunOf(c.ctx(), c.name("id"))
+	if err == nil && run.State != syncer.Running {
+		p.runs.settle(c.ctx(), run.ID)
+	}
 	return c.answer(run, err)
 }
 
@@ -245,6 +248,7 @@ func (p *api) followRun(c *call) error {
 			return nil // the client reads on by itself
 		}
 		if run.State != syncer.Running {
+			p.runs.settle(c.ctx(), run.ID)
 			event(c.ResponseWriter, "end", run)
 			return nil
 		}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/kedge-sync/kedge/cmd/kedge/config"
+	"github.com/kedge-sync/kedge/cmd/kedge/server"
 	"github.com/kedge-sync/kedge/mapping"
 )
 
@@ -27,6 +28,8 @@ type live struct {
 	app         atomic.Pointer[app]
 	certificate atomic.Pointer[tls.Certificate] // nil: plain HTTP
 	log         *slog.Logger
+	tokens      *server.Tokens
+	runs        *runner
 
 	mu    sync.Mutex // one reload at a time
 	parts []reloader
@@ -40,7 +43,8 @@ type reloader func(ctx context.Context, next *app) (apply func(), err error)
 // newLive makes what the server starts with. A mapping that cannot be read
 // stops what needs it and nothing else.
 func newLive(ctx context.Context, a *app) (*live, error) {
-	l := &live{log: a.logger()}
+	l := &live{log: a.logger(), tokens: server.NewTokens(a.store, nil), runs: newRunner(a.logger())}
+	a.patient, a.progress, a.ended = true, l.runs.note, l.runs.ended
 	if err := a.checkConnections(ctx); err != nil {
 		return nil, err
 	}
@@ -164,11 +168,11 @@ func (a *app) checkConnections(ctx context.Context) error {
 }
 
 // reloadOnSignal reloads at each SIGHUP until ctx ends.
-func (l *live) reloadOnSignal(ctx context.Context, signals <-chan os.Signal) error {
+func (l *live) reloadOnSignal(ctx context.Context, signals <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-signals:
 			if err := l.reload(ctx); err != nil {
 				l.log.ErrorContext(ctx, "config not reloaded: the old one stays", "err", err)

@@ -21,14 +21,19 @@ type runner struct {
 
 	mu      sync.Mutex
 	stopped bool
-	cancels map[string]context.CancelFunc         // by run, of those that run began
+	begun   map[string]*begunRun                  // by id, of those that run began
 	states  map[string]map[string]syncer.Progress // by run and entity
 	changed chan struct{}                         // closed when states change
 }
 
+type begunRun struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed when it is over
+}
+
 func newRunner(log *slog.Logger) *runner {
 	ctx, end := context.WithCancel(context.Background())
-	return &runner{log: log, ctx: ctx, end: end, cancels: map[string]context.CancelFunc{}, states: map[string]map[string]syncer.Progress{}, changed: make(chan struct{})}
+	return &runner{log: log, ctx: ctx, end: end, begun: map[string]*begunRun{}, states: map[string]map[string]syncer.Progress{}, changed: make(chan struct{})}
 }
 
 // run keeps the runs until ctx ends; then they stop after the pages they are
@@ -59,10 +64,11 @@ func (n *runner) start(ctx context.Context, s *syncer.Syncer, req syncer.Request
 	n.work.Add(1)
 	n.mu.Unlock()
 	began, ended := make(chan string, 1), make(chan outcome, 1)
+	done := make(chan struct{})
 	runCtx, cancel := context.WithCancel(n.ctx)
 	req.Began = func(id string) {
 		n.mu.Lock()
-		n.cancels[id] = cancel
+		n.begun[id] = &begunRun{cancel, done}
 		n.mu.Unlock()
 		began <- id
 	}
@@ -71,8 +77,9 @@ func (n *runner) start(ctx context.Context, s *syncer.Syncer, req syncer.Request
 		defer cancel()
 		res, err := s.Run(runCtx, req)
 		n.mu.Lock()
-		delete(n.cancels, res.Run)
+		delete(n.begun, res.Run)
 		n.mu.Unlock()
+		close(done)
 		if err != nil {
 			n.log.ErrorContext(runCtx, "run fails", "run", res.Run, "integration", req.Integration, "err", err)
 		}
@@ -97,8 +104,23 @@ func (n *runner) start(ctx context.Context, s *syncer.Syncer, req syncer.Request
 func (n *runner) cancel(id string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if cancel := n.cancels[id]; cancel != nil {
-		cancel()
+	if run := n.begun[id]; run != nil {
+		run.cancel()
+	}
+}
+
+// settle returns when a run that has ended has also given back its lease, so
+// that who hears of the end can begin the next one.
+func (n *runner) settle(ctx context.Context, id string) {
+	n.mu.Lock()
+	run := n.begun[id]
+	n.mu.Unlock()
+	if run == nil {
+		return
+	}
+	select {
+	case <-run.done:
+	case <-ctx.Done():
 	}
 }
 

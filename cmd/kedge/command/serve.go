@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-sync/kedge/cmd/kedge/server"
+	"github.com/kedge-sync/kedge/internal/store"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -43,35 +44,42 @@ func (a *app) serve(cmd *cobra.Command, listen string) error {
 	if listen == "" {
 		listen = a.cfg.Server.Listen
 	}
-	metrics, tokens, runs := prometheus.NewRegistry(), server.NewTokens(s, nil), newRunner(a.logger())
-	a.patient, a.progress, a.ended = true, runs.note, runs.ended
 	l, err := newLive(ctx, a)
 	if err != nil {
 		return err
 	}
-	modules, err := l.modules(ctx, metrics)
+	srv, err := l.server(ctx, s)
 	if err != nil {
 		return err
-	}
-	modules = append(modules, (&api{live: l, tokens: tokens, runs: runs}).module())
-	modules = append(modules, server.Module{Name: "config", Run: func(ctx context.Context) error { return l.reloadOnSignal(ctx, signals) }})
-	o := server.Options{
-		Store: s, Migrations: migrations(), Tokens: tokens, Log: l.log, Metrics: metrics, Modules: modules,
-	}
-	scheme := "http"
-	if l.certificate.Load() != nil {
-		scheme, o.Certificate = "https", func() (*tls.Certificate, error) { return l.certificate.Load(), nil }
 	}
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return usagef("server.listen: %v; choose another address, or stop what listens there", err)
 	}
-	srv := server.New(o)
 	if err := srv.CheckReach(ctx, listener.Addr()); err != nil {
 		return errors.Join(usage(err), listener.Close())
 	}
+	go l.reloadOnSignal(ctx, signals)
+	scheme := "http"
+	if l.certificate.Load() != nil {
+		scheme = "https"
+	}
 	fmt.Fprintf(cmd.OutOrStdout(), "kedge listens on %s://%s\n", scheme, listener.Addr())
 	return srv.Serve(ctx, listener)
+}
+
+// server puts the parts together.
+func (l *live) server(ctx context.Context, s *store.Store) (*server.Server, error) {
+	o := server.Options{Store: s, Migrations: migrations(), Tokens: l.tokens, Log: l.log, Metrics: prometheus.NewRegistry()}
+	if l.certificate.Load() != nil {
+		o.Certificate = func() (*tls.Certificate, error) { return l.certificate.Load(), nil }
+	}
+	var err error
+	o.Modules, err = l.modules(ctx, o.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	return server.New(o), nil
 }
 
 // modules are the parts of kedge that the server runs. A new one is one entry
@@ -82,5 +90,5 @@ func (l *live) modules(ctx context.Context, metrics prometheus.Registerer) ([]se
 	if err != nil {
 		return nil, err
 	}
-	return []server.Module{jobs}, nil
+	return []server.Module{l.apiModule(), jobs}, nil
 }

@@ -25,6 +25,7 @@ import (
 // A document is openapi.yaml as it is read.
 type document struct {
 	paths    map[string]map[string]any // path → method or "parameters" → operation
+	shared   map[string]map[string]any // of components/responses
 	patterns []pattern
 	compiler *jsonschema.Compiler
 
@@ -49,12 +50,17 @@ var load = sync.OnceValues(func() (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &document{paths: map[string]map[string]any{}, compiler: jsonschema.NewCompiler(), schemas: map[string]*jsonschema.Schema{}}
+	d := &document{paths: map[string]map[string]any{}, shared: map[string]map[string]any{}, compiler: jsonschema.NewCompiler(), schemas: map[string]*jsonschema.Schema{}}
 	d.compiler.AssertFormat()
 	if err := d.compiler.AddResource(resource, root); err != nil {
 		return nil, err
 	}
 	paths, _ := root.(map[string]any)["paths"].(map[string]any)
+	components, _ := root.(map[string]any)["components"].(map[string]any)
+	responses, _ := components["responses"].(map[string]any)
+	for name, r := range responses {
+		d.shared[name], _ = r.(map[string]any)
+	}
 	for path, item := range paths {
 		d.paths[path], _ = item.(map[string]any)
 		re := regexp.MustCompile(`\\\{[^}]*\\\}`).ReplaceAllString(regexp.QuoteMeta(path), "[^/]+")
@@ -153,11 +159,10 @@ func Check(method, target string, status int, contentType string, body []byte) e
 			return fmt.Errorf("openapi.yaml does not describe status %d of %s %s", status, method, path)
 		}
 	}
-	if response["$ref"] != nil { // the only shared answer
-		if media != "application/problem+json" {
-			return fmt.Errorf("status %d of %s %s has type %q, want a problem", status, method, path, contentType)
-		}
-		return d.match(pointer("components", "schemas", "Problem"), body)
+	at := []string{"paths", path, strings.ToLower(method), "responses", code}
+	if ref, ok := response["$ref"].(string); ok {
+		name := strings.TrimPrefix(ref, "#/components/responses/")
+		response, at = d.shared[name], []string{"components", "responses", name}
 	}
 	content, _ := response["content"].(map[string]any)
 	if content == nil {
@@ -173,7 +178,7 @@ func Check(method, target string, status int, contentType string, body []byte) e
 	if described["schema"] == nil || !strings.HasSuffix(media, "json") {
 		return nil
 	}
-	return d.match(pointer("paths", path, strings.ToLower(method), "responses", code, "content", media, "schema"), body)
+	return d.match(pointer(append(at, "content", media, "schema")...), body)
 }
 
 func pointer(steps ...string) string {
@@ -248,8 +253,14 @@ func Valid(t *testing.T) {
 			}
 			responses, _ := operation["responses"].(map[string]any)
 			for code, r := range responses {
+				if ref, ok := r.(map[string]any)["$ref"].(string); ok && d.shared[strings.TrimPrefix(ref, "#/components/responses/")] == nil {
+					t.Errorf("%s %s: there is no %s", method, path, ref)
+				}
 				content, _ := r.(map[string]any)["content"].(map[string]any)
 				for media := range content {
+					if !strings.HasSuffix(media, "json") {
+						continue
+					}
 					d.compile(t, "paths", path, method, "responses", code, "content", media, "schema")
 				}
 			}
@@ -268,4 +279,3 @@ func (d *document) compile(t *testing.T, steps ...string) {
 		t.Errorf("%s: %v", strings.Join(steps, " "), err)
 	}
 }
-
