@@ -113,7 +113,7 @@ func (b *binder) index(below, text string) {
 	types := typesOf(b.schema.declared(p))
 	types = slices.DeleteFunc(types, func(t string) bool { return t == "null" })
 	scalar := len(types) > 0 && !slices.Contains(types, "object") && !slices.Contains(types, "array")
-	if len(p.steps) != 1 || len(p.steps[0].names) != 1 || !scalar {
+	if len(p.steps) != 1 || p.steps[0].kind != byName || !scalar {
 		b.fault(below, "must name a field of the root that is declared as string, number, integer or boolean")
 		return
 	}
@@ -142,7 +142,7 @@ func (s *Schema) declared(p Path) []*jsonschema.Schema {
 				if c, ok := d.Properties[step.names[0]]; ok {
 					next = append(next, c)
 				}
-			} else if step.rest == nil {
+			} else if step.kind == atIndex {
 				if i := step.index; i >= 0 && i < len(d.PrefixItems) {
 					next = append(next, d.PrefixItems[i])
 				} else if d.Items2020 != nil && (i >= 0 || len(d.PrefixItems) == 0) {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/ohler55/ojg/jp"
 )
 
 // A Path leads to values in a resource: a part of JSONPath (RFC 9535) without
@@ -14,15 +12,24 @@ type Path struct {
 	text     string
 	steps    []step
 	singular bool
-	expr     jp.Expr
 }
 
 // A step is one segment of a path.
 type step struct {
-	names []string // one name, or a union
-	index int      // of an element, if there are no names
-	rest  jp.Frag  // wildcard or slice
+	kind  stepKind
+	names []string // byName; more than one is a union
+	index int      // atIndex
+	slice bounds   // between
 }
+
+type stepKind uint8
+
+const (
+	byName  stepKind = iota // members with the names
+	atIndex                 // the element at the index
+	all                     // members and elements: *
+	between                 // elements between bounds
+)
 
 var errEmptyPath = errors.New(`a path is a name, names with points between, or a JSONPath like $.employee.email`)
 
@@ -53,44 +60,70 @@ func ParsePath(text string) (Path, error) {
 			p.steps = append(p.steps, step{names: []string{name}})
 		}
 	}
-	p.expr = jp.R()
 	for _, s := range p.steps {
-		p.singular = p.singular && s.rest == nil && len(s.names) <= 1
-		p.expr = append(p.expr, s.frag())
+		p.singular = p.singular && (s.kind == atIndex || s.kind == byName && len(s.names) == 1)
 	}
 	return p, nil
-}
-
-func (s step) frag() jp.Frag {
-	switch {
-	case s.rest != nil:
-		return s.rest
-	case len(s.names) == 1:
-		return jp.Child(s.names[0])
-	case len(s.names) > 1:
-		u := make(jp.Union, len(s.names))
-		for i, name := range s.names {
-			u[i] = name
-		}
-		return u
-	}
-	return jp.Nth(s.index)
 }
 
 // String returns the text of p.
 func (p Path) String() string { return p.text }
 
-// Get returns the values that p leads to in a decoded resource.
-func (p Path) Get(v any) []any { return p.expr.Get(v) }
+// Get returns the values that p leads to in a decoded resource: members by
+// their names in byte order, elements in the order of the path.
+func (p Path) Get(v any) []any {
+	found := []any{v}
+	for _, s := range p.steps {
+		var next []any
+		for _, v := range found {
+			next = s.appendTo(next, v)
+		}
+		found = next
+	}
+	return found
+}
 
 // first returns the value that a singular path leads to; a missing one is nil.
-func (p Path) first(v any) any { return p.expr.First(v) }
+func (p Path) first(v any) any {
+	if found := p.Get(v); len(found) > 0 {
+		return found[0]
+	}
+	return nil
+}
+
+// appendTo appends what a step leads to from v.
+func (s step) appendTo(out []any, v any) []any {
+	switch c := v.(type) {
+	case map[string]any:
+		names := s.names
+		if s.kind == all {
+			names = sortedKeys(c)
+		}
+		for _, name := range names {
+			if e, ok := c[name]; ok {
+				out = append(out, e)
+			}
+		}
+	case []any:
+		switch s.kind {
+		case all:
+			return append(out, c...)
+		case atIndex:
+			if i := fromEnd(s.index, len(c)); i >= 0 && i < len(c) {
+				out = append(out, c[i])
+			}
+		case between:
+			return s.slice.appendTo(out, c)
+		}
+	}
+	return out
+}
 
 // pointer returns a singular path as JSON Pointer.
 func (p Path) pointer() string {
 	var b strings.Builder
 	for _, s := range p.steps {
-		if len(s.names) == 1 {
+		if s.kind == byName {
 			b.WriteString(pointerToken(s.names[0]))
 		} else {
 			fmt.Fprintf(&b, "/%d", s.index)

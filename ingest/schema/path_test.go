@@ -73,16 +73,17 @@ func TestPath(t *testing.T) {
 		"$.list[-20:2]":                    `[0,1]`,
 		"$.list[::-1]":                     `[9,8,7,6,5,4,3,2,1,0]`,
 		"$.list[3::-1]":                    `[3,2,1,0]`,
-		"$.list[5:1:-2]":                   `[5,3]`,
-		"$.list[1:2:0]":                    `[]`,
-		"$.list[ 1 : 3 ]":                  `[1,2]`,
-		"$.list[0:-1:3]":                   `[0,3,6]`,
-		"$.store[1:2]":                     `[]`,
-		"employee-id":                      `[7]`,
-		"store.bicycle.color":              `["red"]`,
-		"a b":                              `[8]`,
-		"☺":                                `[5]`,
-		"missing":                          `[]`,
+		"$.list[0:1:-1]":                   `[]`, "$.list[-20:20:-1]": `[]`, "$.list[20:-20:-4]": `[9,5,1]`, "$.list[-1:-4:-1]": `[9,8,7]`, "$.list[:7:-1]": `[9,8]`, "$.list[::9007199254740991]": `[0]`, "$.list[::-9007199254740991]": `[9]`, "$.store.bicycle[::-1]": `[]`,
+		"$.list[5:1:-2]":      `[5,3]`,
+		"$.list[1:2:0]":       `[]`,
+		"$.list[ 1 : 3 ]":     `[1,2]`,
+		"$.list[0:-1:3]":      `[0,3,6]`,
+		"$.store[1:2]":        `[]`,
+		"employee-id":         `[7]`,
+		"store.bicycle.color": `["red"]`,
+		"a b":                 `[8]`,
+		"☺":                   `[5]`,
+		"missing":             `[]`,
 	} {
 		p, err := schema.ParsePath(path)
 		if err != nil {
@@ -173,7 +174,7 @@ func TestPathRefused(t *testing.T) {
 
 // What is read does not crash, and leads to as many values as it says.
 func FuzzPath(f *testing.F) {
-	for _, s := range []string{"$.a.b", "a.b", "$['a\\u0041'][0][-1:3:2].*", "$[?@.a]", "$..a", "$['a','b']", "$[1:2:0]", "$[::-1]", "$['"} {
+	for _, s := range []string{"$.a.b", "a.b", "$['a\\u0041'][0][-1:3:2].*", "$[?@.a]", "$..a", "$['a','b']", "$[1:2:0]", "$[::-1]", "$['", "$[-1::-1]"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/ohler55/ojg/jp"
 )
 
 // maxIndex is the largest index and bound of a slice, by RFC 9535 section 2.1.
@@ -65,7 +63,7 @@ func (r *pathReader) segment() (step, error) {
 	case !r.take('.'):
 		return step{}, r.fail("a segment begins with . or [")
 	case r.take('*'):
-		return step{rest: jp.Wildcard('*')}, nil
+		return step{kind: all}, nil
 	case r.peek() == '.':
 		return step{}, r.fail("descendants (..) are not supported: write the whole path")
 	}
@@ -95,7 +93,7 @@ func (r *pathReader) bracket() (step, error) {
 		s, err = r.names()
 	case c == '*':
 		r.pos++
-		s.rest = jp.Wildcard('*')
+		s.kind = all
 	case c == '-' || c == ':' || c >= '0' && c <= '9':
 		s, err = r.indexOrSlice()
 	case c == '?':
@@ -178,26 +176,26 @@ func (r *pathReader) quoted() (string, error) {
 }
 
 func (r *pathReader) indexOrSlice() (step, error) {
-	slice := jp.Slice{jp.SliceNotSet, jp.SliceNotSet, jp.SliceNotSet}
-	for i := range slice {
+	var b bounds
+	for i, bound := range []**int{&b.start, &b.end, &b.step} {
 		if c := r.peek(); c == '-' || c >= '0' && c <= '9' {
 			n, err := r.integer()
 			if err != nil {
 				return step{}, err
 			}
-			slice[i] = n
+			*bound = &n
 		}
 		r.space()
-		if i == len(slice)-1 || r.peek() != ':' {
+		if i == 2 || r.peek() != ':' {
 			if i == 0 {
-				return step{index: slice[0]}, nil
+				return step{kind: atIndex, index: *b.start}, nil
 			}
 			break
 		}
 		r.pos++
 		r.space()
 	}
-	return step{rest: slice}, nil
+	return step{kind: between, slice: b}, nil
 }
 
 func (r *pathReader) integer() (int, error) {
