@@ -75,6 +75,20 @@ func (uniqueItems) Validate(ctx *jsonschema.ValidatorContext, v any) {
 	}
 }
 
+// A propertyNames takes the place of the validator's own check, which keeps a
+// location that it overwrites later.
+type propertyNames struct{ names *jsonschema.Schema }
+
+// Validate implements [jsonschema.SchemaExt].
+func (p propertyNames) Validate(ctx *jsonschema.ValidatorContext, v any) {
+	object, _ := v.(map[string]any)
+	for name := range object {
+		if p.names.Validate(name) != nil {
+			ctx.AddError(&kind.PropertyNames{Property: name})
+		}
+	}
+}
+
 // replaceChecks puts our own checks in the place of the validator's, and takes
 // assertions of formats away that are annotations here.
 func (g *graph) replaceChecks() {
@@ -82,6 +96,10 @@ func (g *graph) replaceChecks() {
 		if n.schema.UniqueItems {
 			n.schema.UniqueItems = false
 			n.schema.Extensions = append(n.schema.Extensions, uniqueItems{})
+		}
+		if names := n.schema.PropertyNames; names != nil {
+			n.schema.PropertyNames = nil
+			n.schema.Extensions = append(n.schema.Extensions, propertyNames{names})
 		}
 		if f := n.schema.Format; f != nil && !isAsserted(f.Name) {
 			n.schema.Format = nil
