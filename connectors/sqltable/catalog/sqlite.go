@@ -3,122 +3,144 @@ package catalog
 import (
 	"context"
 	"database/sql"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/kedge-sync/kedge"
 )
 
+// tablesOfSQLite are the tables that people made, and their views.
+const tablesOfSQLite = `pragma_table_list AS t WHERE t.schema = 'main' AND t.type <> 'shadow' AND t.name NOT LIKE 'sqlite\_%' ESCAPE '\'`
+
 func loadSQLite(ctx context.Context, q Querier) ([]*Table, []string, error) {
-	var tables []*Table
-	err := Each(ctx, q, `SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND type <> 'shadow' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`, nil,
-		func(rows *sql.Rows) error {
-			var name, kind string
-			err := rows.Scan(&name, &kind)
-			tables = append(tables, &Table{Name: name, View: kind == "view"})
+	l := &sqliteLoad{q: q, tables: map[string]*Table{}}
+	var views []*Table
+	err := Each(ctx, q, "SELECT t.name, t.type = 'view' FROM "+tablesOfSQLite, nil, func(rows *sql.Rows) error {
+		t := &Table{}
+		if err := rows.Scan(&t.Name, &t.View); err != nil {
 			return err
-		})
+		}
+		if t.View {
+			views = append(views, t)
+		}
+		l.tables[t.Name] = t
+		return nil
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	var notices []string
-	kept := tables[:0]
-	for _, t := range tables {
-		if err := t.loadSQLiteColumns(ctx, q); err != nil {
-			if !t.View {
-				return nil, nil, err
-			}
-			notices = append(notices, "view "+t.Name+" is left out: it does not work")
-			continue
-		}
-		kept = append(kept, t)
-		if t.View {
-			continue
-		}
-		if err := t.loadSQLiteIndexes(ctx, q); err != nil {
-			return nil, nil, err
-		}
-		if err := t.loadSQLiteLinks(ctx, q); err != nil {
+	for _, load := range []func(context.Context) error{l.columns, l.indexes, l.links} {
+		if err := load(ctx); err != nil {
 			return nil, nil, err
 		}
 	}
-	return kept, notices, nil
+	var notices []string
+	for _, t := range views { // one that does not work would spoil a query over all
+		if err := l.eachColumn(ctx, "pragma_table_list AS t, pragma_table_xinfo(t.name) AS x WHERE t.schema = 'main' AND t.name = ?", t.Name); err != nil {
+			delete(l.tables, t.Name)
+			notices = append(notices, "view "+t.Name+" is left out: it does not work")
+		}
+	}
+	return slices.Collect(maps.Values(l.tables)), notices, nil
 }
 
-func (t *Table) loadSQLiteColumns(ctx context.Context, q Querier) error {
-	var primary []int
-	return Each(ctx, q, `SELECT name, type, "notnull", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`, []any{t.Name},
+// A sqliteLoad reads one thing of all tables at a time: a query for each table
+// took most of the time of a sync with nothing to do.
+type sqliteLoad struct {
+	q      Querier
+	tables map[string]*Table
+}
+
+// with is tablesOfSQLite, without views, joined to what is told of each.
+func with(pragma string) string {
+	return strings.Replace(tablesOfSQLite, " WHERE ", ", "+pragma+" WHERE t.type <> 'view' AND ", 1)
+}
+
+func (l *sqliteLoad) columns(ctx context.Context) error {
+	if err := l.eachColumn(ctx, with("pragma_table_xinfo(t.name) AS x")); err != nil {
+		return err
+	}
+	for _, t := range l.tables {
+		if len(t.Primary) == 1 && strings.EqualFold(t.Columns[t.Primary[0]].Native, "INTEGER") {
+			c := &t.Columns[t.Primary[0]] // it makes its own values
+			c.NotNull, c.Default = true, true
+		}
+	}
+	return nil
+}
+
+func (l *sqliteLoad) eachColumn(ctx context.Context, from string, args ...any) error {
+	return Each(ctx, l.q, `SELECT t.name, x.name, x.type, x."notnull", x.dflt_value IS NOT NULL, x.pk, x.hidden FROM `+from+` AND x.hidden <> 1 ORDER BY t.name, x.cid`, args,
 		func(rows *sql.Rows) error {
 			c := Column{Scale: -1}
+			var table string
 			var pk, hidden int
-			if err := rows.Scan(&c.Name, &c.Native, &c.NotNull, &c.Default, &pk, &hidden); err != nil {
+			if err := rows.Scan(&table, &c.Name, &c.Native, &c.NotNull, &c.Default, &pk, &hidden); err != nil {
 				return err
 			}
 			c.Generated = hidden > 1
 			c.setSQLiteType()
+			t := l.tables[table]
+			if t == nil {
+				return nil // it was made meanwhile
+			}
 			t.Columns = append(t.Columns, c)
 			if pk > 0 {
-				for len(primary) < pk {
-					primary = append(primary, 0)
+				for len(t.Primary) < pk {
+					t.Primary = append(t.Primary, 0)
 				}
-				primary[pk-1] = len(t.Columns) - 1
-				t.Primary = primary
+				t.Primary[pk-1] = len(t.Columns) - 1
 			}
 			return nil
 		})
 }
 
-// loadSQLiteIndexes reads the unique indexes, and settles what the primary key
-// means: an INTEGER PRIMARY KEY makes its own values.
-func (t *Table) loadSQLiteIndexes(ctx context.Context, q Querier) error {
-	if len(t.Primary) == 1 && strings.EqualFold(t.Columns[t.Primary[0]].Native, "INTEGER") {
-		c := &t.Columns[t.Primary[0]]
-		c.NotNull, c.Default = true, true
-	}
-	last, indexes := "", [][]int(nil)
-	err := Each(ctx, q, `SELECT i.name, x.name FROM pragma_index_list(?) i, pragma_index_info(i.name) x
-		WHERE i."unique" AND NOT i.partial AND i.origin <> 'pk' ORDER BY i.name, x.seqno`, []any{t.Name},
+// indexes reads the unique indexes.
+func (l *sqliteLoad) indexes(ctx context.Context) error {
+	last := ""
+	err := Each(ctx, l.q, `SELECT t.name, i.name, x.name FROM `+with(`pragma_index_list(t.name) AS i, pragma_index_info(i.name) AS x`)+`
+		AND i."unique" AND NOT i.partial AND i.origin <> 'pk' ORDER BY t.name, i.name, x.seqno`, nil,
 		func(rows *sql.Rows) error {
-			var index string
+			var table, index string
 			var column sql.NullString // null for an expression
-			if err := rows.Scan(&index, &column); err != nil {
+			if err := rows.Scan(&table, &index, &column); err != nil {
 				return err
 			}
-			if index != last {
-				last, indexes = index, append(indexes, nil)
+			t := l.tables[table]
+			if t == nil {
+				return nil
 			}
-			indexes[len(indexes)-1] = append(indexes[len(indexes)-1], t.Column(column.String))
+			if index != last { // names of indexes are those of one table
+				last, t.Unique = index, append(t.Unique, nil)
+			}
+			at := &t.Unique[len(t.Unique)-1]
+			*at = append(*at, t.Column(column.String))
 			return nil
 		})
-	for _, index := range indexes {
-		if !contains(index, -1) {
-			t.Unique = append(t.Unique, index)
-		}
+	for _, t := range l.tables {
+		t.Unique = slices.DeleteFunc(t.Unique, func(index []int) bool { return slices.Contains(index, -1) })
 	}
 	return err
 }
 
-func contains(list []int, n int) bool {
-	for _, x := range list {
-		if x == n {
-			return true
-		}
-	}
-	return false
-}
-
-func (t *Table) loadSQLiteLinks(ctx context.Context, q Querier) error {
-	last := -1
-	return Each(ctx, q, `SELECT id, "table", "from", "to" FROM pragma_foreign_key_list(?) ORDER BY id, seq`, []any{t.Name},
+func (l *sqliteLoad) links(ctx context.Context) error {
+	last, lastTable := -1, ""
+	return Each(ctx, l.q, `SELECT t.name, f.id, f."table", f."from", f."to" FROM `+with(`pragma_foreign_key_list(t.name) AS f`)+` ORDER BY t.name, f.id, f.seq`, nil,
 		func(rows *sql.Rows) error {
 			var id int
-			var target, from string
+			var table, target, from string
 			var to sql.NullString
-			if err := rows.Scan(&id, &target, &from, &to); err != nil {
+			if err := rows.Scan(&table, &id, &target, &from, &to); err != nil {
 				return err
 			}
-			if id != last {
-				last = id
+			t := l.tables[table]
+			if t == nil {
+				return nil
+			}
+			if id != last || table != lastTable {
+				last, lastTable = id, table
 				t.Links = append(t.Links, Link{Table: target})
 			}
 			link := &t.Links[len(t.Links)-1]
