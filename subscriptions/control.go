@@ -25,8 +25,9 @@ var errBarrier = errors.New("a worker has not confirmed the change in time; it h
 type Caller struct {
 	Account string // "" with Admin: all accounts
 	User    string
-	TokenID string // "" for operators
-	Grants  spec.Grants
+	TokenID string      // "" for operators
+	Grants  spec.Grants // for subscriptions
+	Lists   spec.Grants // what resources may be listed; at least Grants
 	Admin   bool
 }
 
@@ -49,6 +50,10 @@ type Subscription struct {
 // Create makes a subscription and returns it with the signing secret, which is
 // not shown again.
 func (s *Service) Create(ctx context.Context, by Caller, d *spec.Doc) (*Subscription, string, error) {
+	return s.create(ctx, by, d, nil)
+}
+
+func (s *Service) create(ctx context.Context, by Caller, d *spec.Doc, once *once) (*Subscription, string, error) {
 	if err := s.check(ctx, by, d); err != nil {
 		return nil, "", err
 	}
@@ -67,7 +72,11 @@ func (s *Service) Create(ctx context.Context, by Caller, d *spec.Doc) (*Subscrip
 		return nil, "", err
 	}
 	row.CreatedAt = s.now()
+	var out *Subscription
 	err = s.change(ctx, func(ctx context.Context, tx *store.Tx, g int64) error {
+		if err := s.answered(ctx, tx, by.Account, once); err != nil {
+			return err
+		}
 		if err := s.room(ctx, tx, by.Account); err != nil {
 			return err
 		}
@@ -75,14 +84,23 @@ func (s *Service) Create(ctx context.Context, by Caller, d *spec.Doc) (*Subscrip
 		if row.StartSeq, err = lastSeq(ctx, tx); err != nil {
 			return err
 		}
+		if out, err = s.show(row); err != nil {
+			return err
+		}
+		if err := s.remember(row, out, key.Shared(), once); err != nil {
+			return err
+		}
 		_, err := tx.NewInsert().Model(row).Exec(ctx)
 		return store.Error("subscriptions", "", err)
 	})
+	if again, ok := errors.AsType[*earlier](err); ok {
+		return again.Subscription, again.Secret, nil
+	}
 	if err != nil {
 		return nil, "", err
 	}
-	out, err := s.show(row)
-	return out, key.Shared(), err
+	s.proveSoon(row.ID, row.State)
+	return out, key.Shared(), nil
 }
 
 func keyOf(x spec.Signing) (signature.Key, error) {
@@ -242,9 +260,9 @@ type ListFilter struct {
 	Limit    int
 }
 
-// List returns subscriptions that by may see, by id, and whether there may be
-// more. A page may be short.
-func (s *Service) List(ctx context.Context, by Caller, f ListFilter) ([]*Subscription, bool, error) {
+// List returns subscriptions that by may see, by id, and the After of the next
+// page, "" on the last one. A page may be short.
+func (s *Service) List(ctx context.Context, by Caller, f ListFilter) (out []*Subscription, next string, err error) {
 	var rows []subRow
 	q := s.db.DB().NewSelect().Model(&rows).Where("id > ? AND state <> ?", f.After, stateDeleted).OrderExpr("id").Limit(int64(f.Limit))
 	if !by.Admin || by.Account != "" {
@@ -259,7 +277,7 @@ func (s *Service) List(ctx context.Context, by Caller, f ListFilter) ([]*Subscri
 			r, err = s.catalog.Resolve(r)
 		}
 		if err != nil {
-			return nil, false, &kedge.Error{Op: "subscriptions", Kind: kedge.Invalid, Err: err}
+			return nil, "", &kedge.Error{Op: "subscriptions", Kind: kedge.Invalid, Err: err}
 		}
 		key := ""
 		if r.IsRecord() {
@@ -268,20 +286,22 @@ func (s *Service) List(ctx context.Context, by Caller, f ListFilter) ([]*Subscri
 		q.Where("entity = ? AND record_key = ?", r.Entity, key)
 	}
 	if err := q.Scan(ctx); err != nil {
-		return nil, false, store.Error("subscriptions", "", err)
+		return nil, "", store.Error("subscriptions", "", err)
 	}
-	var out []*Subscription
 	for i := range rows {
 		if !s.covers(by, &rows[i]) {
 			continue
 		}
 		x, err := s.show(&rows[i])
 		if err != nil {
-			return nil, false, err
+			return nil, "", err
 		}
 		out = append(out, x)
 	}
-	return out, len(rows) == f.Limit, nil
+	if len(rows) == f.Limit {
+		next = rows[f.Limit-1].ID
+	}
+	return out, next, nil
 }
 
 // Update applies a JSON merge patch. After it returns no attempt starts with
@@ -309,6 +329,7 @@ func (s *Service) Update(ctx context.Context, by Caller, id string, patch []byte
 	if err != nil {
 		return nil, err
 	}
+	s.proveSoon(out.ID, out.State)
 	return s.show(out)
 }
 

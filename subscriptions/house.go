@@ -2,6 +2,7 @@ package subscriptions
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -19,7 +20,9 @@ func (s *Service) houseLoop(ctx context.Context) {
 }
 
 // keepHouse does what depends on time only.
-func (s *Service) keepHouse(ctx context.Context) error { return nil }
+func (s *Service) keepHouse(ctx context.Context) error {
+	return errors.Join(s.expireTokens(ctx), s.forgetAnswers(ctx))
+}
 
 // notice tells operator and subscriber what happened to a subscription.
 func (s *Service) notice(ctx context.Context, id, event, reason string) {}

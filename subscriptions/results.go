@@ -123,6 +123,8 @@ func (w *worker) failed(a *attempt, ans answer, r *result, now int64) {
 // commit writes the results so far, in the order in which they came, and
 // reports how many.
 func (w *worker) commit(ctx context.Context) (int, error) {
+	w.committing.Lock()
+	defer w.committing.Unlock()
 	w.mu.Lock()
 	batch := w.results[:min(len(w.results), commitResults)]
 	w.mu.Unlock()

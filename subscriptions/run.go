@@ -30,6 +30,7 @@ func (s *Service) Run(ctx context.Context) error {
 	all.Go(func() { w.readLoop(work) })
 	all.Go(func() { w.commitLoop(work) })
 	all.Go(func() { s.houseLoop(work) })
+	all.Go(func() { s.proveLoop(work) })
 	w.dispatchLoop(ctx)
 	w.drain(work)
 	stop()

@@ -71,6 +71,8 @@ type Service struct {
 	worker *worker
 	wake   chan struct{} // something may be there to do
 	seen   chan struct{} // a generation was seen
+
+	unproven chan string // ids of subscriptions whose handshake is due
 }
 
 // New returns a service on the tables of [Migrations]. local is the connection
@@ -84,7 +86,7 @@ func New(ctx context.Context, db *store.Store, local connectors.Driver, hc *http
 		opts = &Options{}
 	}
 	s := &Service{db: db, http: hc, cfg: cfg, opts: *opts, log: opts.Logger, subs: map[string]*sub{},
-		index: match.NewIndex(), stored: match.NewIndex(), wake: make(chan struct{}, 1), seen: make(chan struct{}, 1)}
+		index: match.NewIndex(), stored: match.NewIndex(), wake: make(chan struct{}, 1), seen: make(chan struct{}, 1), unproven: make(chan string, 1024)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

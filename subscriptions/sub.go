@@ -161,7 +161,7 @@ func (s *Service) grantsOf(ctx context.Context, db bun.IDB, rows []subRow) (map[
 					return nil, &kedge.Error{Op: "subscriptions", Kind: kedge.Internal, Err: err}
 				}
 			}
-			out[t.ID] = spec.NewGrants(list)
+			out[t.ID] = spec.NewGrants(list).Managing()
 		}
 	}
 	return out, nil

@@ -28,6 +28,8 @@ const (
 type worker struct {
 	s *Service
 
+	committing sync.Mutex // held while results are written, so that they are in their order
+
 	mu       sync.Mutex
 	id       string // in push_worker; "" before the first beat
 	beaten   time.Time

@@ -33,6 +33,20 @@ func (g Grants) Manages() bool {
 	return g.all || slices.ContainsFunc(g.list, func(x Grant) bool { return x.Manage })
 }
 
+// Managing returns the grants that allow to manage subscriptions.
+func (g Grants) Managing() Grants {
+	if g.all {
+		return g
+	}
+	var list []Grant
+	for _, x := range g.list {
+		if x.Manage {
+			list = append(list, x)
+		}
+	}
+	return Grants{list: list}
+}
+
 // Access is what may be seen of an entity within a scope.
 type Access struct {
 	Operations []kedge.Operation
@@ -66,12 +80,12 @@ func (g Grants) Check(c *Catalog) error {
 			}
 		}
 		if x.Record != "" {
-			if _, err := c.grantRecord(x); err != nil {
+			if _, err := c.GrantRecord(x); err != nil {
 				p.add(at+"/record", err.Error())
 			}
 		}
 		if x.Under != "" {
-			r, err := c.resolveText(x.Under)
+			r, err := c.ResolveText(x.Under)
 			switch {
 			case err != nil:
 				p.add(at+"/under", err.Error())
@@ -83,7 +97,8 @@ func (g Grants) Check(c *Catalog) error {
 	return p.or()
 }
 
-func (c *Catalog) resolveText(text string) (Resource, error) {
+// ResolveText reads the text of a resource and resolves it.
+func (c *Catalog) ResolveText(text string) (Resource, error) {
 	r, err := ParseResource(text)
 	if err != nil {
 		return r, err
@@ -91,8 +106,9 @@ func (c *Catalog) resolveText(text string) (Resource, error) {
 	return c.Resolve(r)
 }
 
-func (c *Catalog) grantRecord(x Grant) (Resource, error) {
-	return c.resolveText(escape(x.Entity) + "/" + x.Record)
+// GrantRecord returns the record that a grant with Record is about.
+func (c *Catalog) GrantRecord(x Grant) (Resource, error) {
+	return c.ResolveText(escape(x.Entity) + "/" + x.Record)
 }
 
 // OnEntity returns what may be seen of e as a whole (record nil) or of one
@@ -107,7 +123,7 @@ func (g Grants) OnEntity(c *Catalog, e *Entry, record *Resource) Access {
 		case record == nil:
 			return false
 		}
-		r, err := c.grantRecord(x)
+		r, err := c.GrantRecord(x)
 		return err == nil && r.String() == record.String()
 	})
 }
@@ -122,7 +138,7 @@ func (g Grants) OnChildren(c *Catalog, e *Entry, parent Resource) Access {
 		case x.Under == "":
 			return true
 		}
-		r, err := c.resolveText(x.Under)
+		r, err := c.ResolveText(x.Under)
 		return err == nil && r.String() == parent.String()
 	})
 }
@@ -177,3 +193,11 @@ func keep[T comparable](list, wanted []T) []T {
 	}
 	return out
 }
+
+// Any returns what may be seen of e by any grant, of whichever records.
+func (g Grants) Any(e *Entry) Access {
+	return g.access(e, func(Grant) bool { return true })
+}
+
+// Where returns what may be seen of e by the grants that cover accepts.
+func (g Grants) Where(e *Entry, cover func(Grant) bool) Access { return g.access(e, cover) }

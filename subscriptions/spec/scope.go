@@ -77,7 +77,7 @@ func (s *Scope) Tests() []string {
 // and what is wrong with it otherwise.
 func (d *Doc) Scopes(c *Catalog, g Grants, now time.Time) ([]Scope, []Problem) {
 	p := &Problems{}
-	r, err := c.resolveText(d.Resource)
+	r, err := c.ResolveText(d.Resource)
 	if err != nil {
 		p.add("/resource", d.Resource+": "+err.Error())
 		return nil, p.List
