@@ -2,13 +2,16 @@ package jobs
 
 import (
 	"net/http"
-	"slices"
 	"strings"
+	"time"
 
 	"github.com/gorilla/mux"
 
+	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/cmd/kedge/config"
+	"github.com/kedge-sync/kedge/cmd/kedge/server"
 	"github.com/kedge-sync/kedge/internal/httpapi"
+	"github.com/kedge-sync/kedge/internal/sqllist"
 )
 
 // maxBody is the most bytes that a job may have as JSON.
@@ -28,31 +31,36 @@ func (s *Service) AdminRoutes(r *mux.Router) {
 	handle(http.MethodPost, "/jobs/{name}/run", s.serveRun)
 }
 
-// serveList serves "GET /jobs". The cursor is the name of the last job of the
-// page before.
+// serveList serves "GET /jobs".
 func (s *Service) serveList(w http.ResponseWriter, r *http.Request) error {
 	page, _, err := httpapi.PageParams(r)
 	if err != nil {
 		return err
 	}
-	if page.Filter != "" || page.OrderBy != "" {
-		return &httpapi.Problem{Status: http.StatusBadRequest, Detail: "this list is short and ordered by name; it takes limit and cursor only"}
-	}
 	all, err := s.List(r.Context())
 	if err != nil {
 		return err
 	}
-	from, found := slices.BinarySearchFunc(all, page.Cursor, func(j Job, name string) int { return strings.Compare(j.Name, name) })
-	if found {
-		from++
-	}
-	list := httpapi.List[Job]{Items: all[from:]}
-	if len(list.Items) > page.Limit {
-		list.Items = list.Items[:page.Limit]
-		list.Next = list.Items[page.Limit-1].Name
+	var list httpapi.List[Job]
+	q := sqllist.Query{Limit: page.Limit, Cursor: page.Cursor, Filter: page.Filter, OrderBy: page.OrderBy}
+	if list.Items, list.Next, err = jobList.Slice(all, q, time.Now()); err != nil {
+		return err
 	}
 	return httpapi.WriteJSON(w, http.StatusOK, list)
 }
+
+// jobList is what jobs can be filtered and ordered by.
+var jobList = sqllist.List[Job]{ID: "name", OrderBy: "name", Columns: []sqllist.Column[Job]{
+	{Name: "name", Type: kedge.TypeString, Value: func(j *Job) kedge.Value { return kedge.String(j.Name) }},
+	{Name: "integration", Type: kedge.TypeString, Value: func(j *Job) kedge.Value { return kedge.String(j.Integration) }},
+	{Name: "from", Type: kedge.TypeString, Value: func(j *Job) kedge.Value { return kedge.String(j.From) }},
+	{Name: "enabled", Type: kedge.TypeBool, Value: func(j *Job) kedge.Value { return kedge.Bool(j.Enabled) }},
+	{Name: "running", Type: kedge.TypeBool, Value: func(j *Job) kedge.Value { return kedge.Bool(j.Running) }},
+	{Name: "nextRun", Type: kedge.TypeTime, Nullable: true, Value: func(j *Job) kedge.Value { return sqllist.Time(j.NextRun) }},
+	{Name: "runs", Type: kedge.TypeInt, Value: func(j *Job) kedge.Value { return kedge.Int(j.Runs) }},
+	{Name: "skipped", Type: kedge.TypeInt, Value: func(j *Job) kedge.Value { return kedge.Int(j.Skipped) }},
+	{Name: "missed", Type: kedge.TypeInt, Value: func(j *Job) kedge.Value { return kedge.Int(j.Missed) }},
+}}
 
 // serveCreate serves "POST /jobs": a job that runs an integration.
 func (s *Service) serveCreate(w http.ResponseWriter, r *http.Request) error {
@@ -76,7 +84,7 @@ func (s *Service) serveCreate(w http.ResponseWriter, r *http.Request) error {
 	if key, problem := s.problem(r.Context(), j); problem != "" {
 		return wrong(key, problem)
 	}
-	job, err := s.Create(r.Context(), j, "api")
+	job, err := s.Create(r.Context(), j, server.Operator(r.Context()))
 	if err != nil {
 		return err
 	}

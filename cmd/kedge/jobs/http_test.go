@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"runtime"
 	"strings"
 	"testing"
@@ -61,7 +62,8 @@ func TestRoutes(t *testing.T) {
 			{"POST", "/jobs?x=1", `{}`, 400, "unknown parameter"},
 			{"GET", "/jobs", "", 200, `"name":"nightly"`},
 			{"GET", "/jobs?limit=501", "", 400, "limit"},
-			{"GET", "/jobs?filter=x", "", 400, "limit and cursor only"},
+			{"GET", "/jobs?filter=x", "", 400, "filter"},
+			{"GET", "/jobs?filter=enabled+eq+false&orderby=name+desc", "", 200, `{"items":[{"author":`},
 			{"GET", "/jobs/nightly", "", 200, `"from":"file"`},
 			{"GET", "/jobs/nobody", "", 404, `there is no job \"nobody\"`},
 			{"POST", "/jobs/b/enable", "", 200, `"nextRun":"2026-05-02T00:00:00Z"`},
@@ -98,7 +100,7 @@ func TestListPages(t *testing.T) {
 	}
 	var names []string
 	for cursor := "x"; cursor != ""; {
-		_, page, _ := s.ask("GET", "/jobs?limit=2&cursor="+strings.TrimPrefix(cursor, "x"), "")
+		_, page, _ := s.ask("GET", "/jobs?limit=2&orderby=runs&cursor="+url.QueryEscape(strings.TrimPrefix(cursor, "x")), "")
 		for _, item := range page["items"].([]any) {
 			names = append(names, item.(map[string]any)["name"].(string))
 		}
