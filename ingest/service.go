@@ -32,7 +32,6 @@ type Options struct {
 	// mappings write to. nil: schemas with a mapping are refused.
 	Local func(ctx context.Context) (*connectors.Conn, error)
 
-	PublicURL  string                // of this server, for howto; "" means http://127.0.0.1:8080
 	Registerer prometheus.Registerer // nil: no metrics
 	Hook       func(point string)    // called at the steps of a commit, by tests
 }

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -345,4 +346,35 @@ func CheckJSON(text string) error {
 func CheckResource(t *Table, raw []byte) error {
 	var e element
 	return refusal(new(Custom).check(t, bytes.Trim(raw, " \t\r\n"), &e), -1)
+}
+
+// ID returns the id of a resource that fits its table.
+func ID(t *Table, raw []byte) (string, error) {
+	v, _, err := jsonguard.Decode(raw, 0)
+	if err != nil {
+		return "", err
+	}
+	id, err := t.Schema.Identify(v)
+	return id.ID, err
+}
+
+// Important returns the values of the fields that a table's schema names as
+// important, by their paths, as JSON.
+func Important(t *Table, raw []byte) (paths, values []string, err error) {
+	v, _, err := jsonguard.Decode(raw, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, f := range t.Schema.Important(v) {
+		var texts []string
+		for _, value := range f.Values {
+			text, err := json.Marshal(value)
+			if err != nil {
+				return nil, nil, err
+			}
+			texts = append(texts, string(text))
+		}
+		paths, values = append(paths, f.Path), append(values, strings.Join(texts, " "))
+	}
+	return paths, values, nil
 }

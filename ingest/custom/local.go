@@ -120,6 +120,9 @@ func (c *Custom) compilePlan(ctx context.Context, t *Table, apply bool) (*localP
 	for _, held := range plan.Held {
 		var texts []string
 		for _, f := range held {
+			if f.Code == mapping.LocalEntityMissing {
+				f.Fix = fmt.Sprintf("create the table, or let kedge make it by connections.local.entities.%s.create: true", rules[0].Local)
+			}
 			texts = append(texts, f.Text())
 		}
 		return nil, invalid("%s", strings.Join(texts, "; "))

@@ -69,11 +69,11 @@ func lastOf(changes []*change) []*mapped {
 
 // mapOne maps the data of a resource, of a deleted one the last.
 func (w *work) mapOne(p *localPlan, it *mapped) {
-	data := it.ch.prevData()
+	data, name := it.ch.prevData(), ""
 	if it.ch.el != nil {
-		data = it.ch.el.data
+		data, name = it.ch.el.data, it.ch.el.name
 	}
-	rec, err := w.table.record(it.ch.key, data)
+	rec, err := w.table.record(it.ch.key, name, data)
 	if err != nil {
 		it.quarantine("mapping", "", err)
 		return

@@ -40,12 +40,12 @@ func (w *work) event(ch *change) (kedge.Event, error) {
 	e.Key, e.KeyNames = eventKey(ch.key)
 	var err error
 	if data := ch.prevData(); data != nil {
-		if e.Before, err = w.table.record(ch.key, data); err != nil {
+		if e.Before, err = w.table.record(ch.key, "", data); err != nil {
 			return e, err
 		}
 	}
 	if e.After = e.Before; ch.el != nil { // of a delete the last known values
-		e.After, err = w.table.record(ch.key, ch.el.data)
+		e.After, err = w.table.record(ch.key, ch.el.name, ch.el.data)
 	}
 	return e, err
 }

@@ -139,7 +139,7 @@ func (c *Custom) Remap(ctx context.Context, t *Table) (Remapped, error) {
 // page reads live resources after a key, as changes that nobody made. They are
 // locked, so that what is mapped is what is stored.
 func (w *work) page(r *request, after resourceKey, first bool) ([]*change, error) {
-	s := w.sql("SELECT group_key, id, seq, data FROM ingest_resource WHERE schema_no = ").arg(w.table.No).add(" AND hash IS NOT NULL")
+	s := w.sql("SELECT group_key, id, seq, data, coalesce(name, '') FROM ingest_resource WHERE schema_no = ").arg(w.table.No).add(" AND hash IS NOT NULL")
 	if !first {
 		s.add(" AND (group_key, id) > ").row(after.group, after.id)
 	}
@@ -151,7 +151,7 @@ func (w *work) page(r *request, after resourceKey, first bool) ([]*change, error
 	err := w.each(s, func(rows *sql.Rows) error {
 		ch := &change{r: r, op: kedge.OpUpdate, el: new(element)}
 		out = append(out, ch)
-		return rows.Scan(&ch.key.group, &ch.key.id, &ch.seq, &ch.el.data)
+		return rows.Scan(&ch.key.group, &ch.key.id, &ch.seq, &ch.el.data, &ch.el.name)
 	})
 	return out, err
 }

@@ -263,7 +263,7 @@ func (t *Table) expressions(s *statement) []sqltable.Expression {
 
 // passes tests a filter that the database could test only in part.
 func (t *Table) passes(expr *filter.Expr, r *Resource) (bool, error) {
-	rec, err := t.record(resourceKey{r.Meta.GroupKey, r.Meta.ID}, r.Data)
+	rec, err := t.record(resourceKey{r.Meta.GroupKey, r.Meta.ID}, r.Meta.Name, r.Data)
 	if err != nil {
 		return false, err
 	}

@@ -10,11 +10,14 @@ import (
 )
 
 // record makes a record of stored data, with the fields of the table's views
-// as far as the data has them.
-func (t *Table) record(k resourceKey, data []byte) (*kedge.Record, error) {
+// as far as the data has them, and the name if it is given.
+func (t *Table) record(k resourceKey, name string, data []byte) (*kedge.Record, error) {
 	r := &kedge.Record{Fields: t.fields, Values: make([]kedge.Value, t.fields.Len())}
 	r.Key, _ = eventKey(k)
 	r.Values[0], r.Values[1] = kedge.String(k.id), kedge.String(k.group)
+	if name != "" {
+		r.Values[2] = kedge.String(name)
+	}
 	values, _, err := members(data)
 	if err != nil {
 		return nil, err

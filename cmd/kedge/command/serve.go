@@ -90,5 +90,9 @@ func (l *live) modules(ctx context.Context, metrics prometheus.Registerer) ([]se
 	if err != nil {
 		return nil, err
 	}
-	return []server.Module{l.apiModule(), jobs}, nil
+	pushed, err := l.ingestModule(ctx, metrics)
+	if err != nil {
+		return nil, err
+	}
+	return []server.Module{l.apiModule(), jobs, pushed}, nil
 }

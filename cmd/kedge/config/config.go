@@ -17,6 +17,7 @@ type Config struct {
 	Connections  map[string]Connection `yaml:"connections" json:"connections,omitempty"`
 	Integrations []Integration         `yaml:"integrations" json:"integrations,omitempty"`
 	Sync         Sync                  `yaml:"sync" json:"sync"`
+	Ingest       Ingest                `yaml:"ingest" json:"ingest"`
 	Jobs         []Job                 `yaml:"jobs" json:"jobs,omitempty"`
 	Egress       Egress                `yaml:"egress" json:"egress"`
 	Keys         []Key                 `yaml:"keys" json:"keys,omitempty"`

@@ -62,7 +62,7 @@ func (f *file) has(path string) bool {
 func (f *file) decodeLoose(v any) error { return yaml.NodeToValue(f.body, v) }
 
 // secretKeys are the keys whose values are never shown, wherever they come from.
-var secretKeys = map[string]bool{"password": true, "token": true, "clientSecret": true, "secret": true, "value": true, "dsn": true}
+var secretKeys = map[string]bool{"password": true, "token": true, "clientSecret": true, "secret": true, "value": true, "dsn": true, "from": true}
 
 // Print returns the effective configuration as YAML, secrets as ***.
 func (c *Config) Print() ([]byte, error) {

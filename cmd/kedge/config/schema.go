@@ -51,6 +51,25 @@ var descriptions = map[string]string{
 	"keys":             "Keys that seal stored secrets. The first one encrypts, all decrypt.",
 	"value":            "Base64 of 32 bytes.",
 	"log":              "kedge's own log, on standard error.",
+	"ingest":           "What others may push into kedge: groups, schemas, and integrations with their keys.",
+	"groups":           "Groups of schemas; each gives its tables a prefix.",
+	"prefix":           "Begins the full names of the group's tables.",
+	"description":      "For people.",
+	"schemas":          "Tables, each with the JSON Schema of its resources.",
+	"group":            "Name or prefix of the group.",
+	"history":          "How long changes are kept: 90d. Default: for ever.",
+	"emptyBulk":        "reject (default) or accept: whether an empty list may remove all resources.",
+	"maxRemoved":       "Bulks that remove more must confirm it. Default: no limit.",
+	"percent":          "Percent of the live resources.",
+	"min":              "Number of resources that may always be removed.",
+	"tables":           "Full names of tables: prefix_table.",
+	"rate":             "Limits of each key, in each process. Default: none.",
+	"requests":         "Requests: 1000/s, 100/m, 10/h.",
+	"burst":            "Requests that may come at once.",
+	"bytes":            "Bytes of bodies: 16MiB/s.",
+	"from":             "The key, of at least 32 characters, by a reference: ${NAME} or file:PATH.",
+	"operations":       "event, bulk, delete. Default: all.",
+	"groupKeys":        "Group keys that the key may use. Default: all.",
 	"format":           "text (default) or json.",
 	"level":            "debug, info (default of the server), warn (default of other commands) or error.",
 }
@@ -112,7 +131,11 @@ func schemaOf(t reflect.Type) map[string]any {
 				continue
 			}
 			p := schemaOf(t.Field(i).Type)
-			if text := descriptions[name]; text != "" {
+			text := t.Field(i).Tag.Get("about") // where a name means something else than elsewhere
+			if text == "" {
+				text = descriptions[name]
+			}
+			if text != "" {
 				p["description"] = text
 			}
 			properties[name] = p
