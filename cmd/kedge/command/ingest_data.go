@@ -200,4 +200,3 @@ func (a *app) ingestRemap() *cobra.Command {
 		},
 	}
 }
-
