@@ -40,7 +40,7 @@ func FuzzSchema(f *testing.F) {
 	f.Fuzz(func(t *testing.T, doc, value []byte) {
 		var s *schema.Schema
 		var err error
-		if took := cpu(func() { s, err = schema.Parse(doc) }); took > 500*time.Millisecond {
+		if took := cpu(func() { s, err = schema.Parse(doc) }); took > slowdown*500*time.Millisecond {
 			t.Fatalf("saving took %v", took)
 		}
 		if err != nil {
@@ -72,7 +72,7 @@ func checkTime(t *testing.T, s *schema.Schema, v any, counts *jsonguard.Counts) 
 	if took > 100*time.Millisecond { // once more: other work may have disturbed it
 		took = min(took, cpu(func() { err = s.Validate(v, counts) }))
 	}
-	if took > 100*time.Millisecond && took > 2*time.Second*time.Duration(s.Work(counts))/schema.MaxWork {
+	if took > 100*time.Millisecond && took > slowdown*2*time.Second*time.Duration(s.Work(counts))/schema.MaxWork {
 		t.Fatalf("validating took %v for work %d", took, s.Work(counts))
 	}
 	if k := kedge.KindOf(err); err != nil && k != kedge.Invalid && k != kedge.TooLarge {
@@ -94,7 +94,7 @@ func stretch(s *schema.Schema, v any) (any, jsonguard.Counts, bool) {
 			break
 		}
 		longer, counts, err := jsonguard.Decode(text, 0)
-		if err != nil || s.Work(&counts) > schema.MaxWork/20 {
+		if err != nil || s.Work(&counts) > schema.MaxWork/20/slowdown {
 			break
 		}
 		out, best, ok = longer, counts, true
