@@ -73,7 +73,7 @@ func (w *worker) take() *attempt {
 		}
 		st := stateOf(q)
 		x := w.s.sub(q.ID)
-		if x == nil || x.state != StateActive || st.stopped {
+		if x == nil || x.state != StateActive || st.stopped || x.expired(w.s.now()) {
 			q.Held = true // until the change of state is noticed
 			q.Retry(row, w.s.now())
 			w.set.Finish(q)
@@ -81,6 +81,9 @@ func (w *worker) take() *attempt {
 		}
 		if after, wanted := q.Scan(); wanted && after > 0 {
 			w.want()
+		}
+		if x.doc.Collapse {
+			w.collapse(q, row)
 		}
 		a := &attempt{q: q, row: row, sub: x, gap: st.gap, done: make(chan struct{})}
 		a.ctx, a.cancel = context.WithCancel(w.life)
@@ -120,8 +123,13 @@ func (s *Service) try(a *attempt) answer {
 	ans := answer{at: s.now(), message: payload.MessageID(p.event.Seq, p.event.ID, a.sub.id)}
 	scope := a.sub.scopes[p.event.Entity]
 	op := match.Op(a.row.Op)
-	if scope == nil || !op.Wanted(scope.Operations) || a.sub.expiresAt != 0 && a.sub.expiresAt <= ans.at {
+	if scope == nil || !op.Wanted(scope.Operations) {
 		ans.dropped = true
+		return ans
+	}
+	if err := s.saveCollapse(a.ctx, a, p); err != nil {
+		s.report(a.ctx, "collapse", err)
+		ans.again = true
 		return ans
 	}
 	m, err := s.message(a, p, scope)
@@ -131,7 +139,7 @@ func (s *Service) try(a *attempt) answer {
 		s.log.Error("push cannot be written", "subscription", a.sub.id, "err", err)
 		ans.class = ClassInternal
 	}
-	ans.again = ans.class != ClassOK && a.ctx.Err() != nil
+	ans.again = ans.class != ClassOK && a.ctx.Err() != nil // cut off by a change
 	return ans
 }
 
@@ -142,7 +150,7 @@ func (s *Service) message(a *attempt, p *parcel, scope *spec.Scope) (*payload.Me
 		Sequence: e.Seq, Subscription: x.id, Account: x.account, User: x.user, Collapsed: int(p.collapsed)}
 	m.Data = payload.Data{Event: e.ID, Resource: e.Resource, Key: []byte(e.KeyJSON), Operation: kedge.Operation(e.Op), Origin: e.Origin}
 	if a.gap != nil {
-		m.Gap = &payload.Gap{ID: a.gap.ID, From: a.gap.FromSeq, To: a.gap.ToSeq, Count: a.gap.Count, Reason: a.gap.Reason}
+		m.Gap = gapOf(a.gap)
 	}
 	switch match.Op(a.row.Op) {
 	case match.Entered:
@@ -193,27 +201,13 @@ func (s *Service) link(m *payload.Message) string {
 // none.
 func (s *Service) call(ctx context.Context, x *sub, m *payload.Message, row *lanes.Row, ans answer) answer {
 	ans.class = ClassInternal
-	hidden, err := s.open(x.id, x.sealed)
+	hidden, err := s.secretsOf(x)
 	if err != nil {
 		s.log.Error("secrets of a subscription cannot be opened", "subscription", x.id, "err", err)
 		return ans
 	}
-	r, err := s.request(x, hidden, m, row)
-	if err != nil {
-		return ans
-	}
-	if s.forbidden(r.URL) {
-		ans.class = ClassBlocked
-		return ans
-	}
-	began := time.Now()
-	reply, err := s.http.Send(ctx, r, answerTime)
-	ans.took = time.Since(began)
-	ans.status = reply.Status
-	ans.class, ans.after = classify(reply, err, s.time())
-	if ans.class != ClassOK {
-		ans.head = redact(reply.Body)
-	}
+	r := s.request(x, hidden, m, row)
+	_, ans = s.exchange(ctx, r, ans)
 	return ans
 }
 
@@ -224,19 +218,14 @@ func (s *Service) forbidden(u *url.URL) bool {
 }
 
 // request returns the signed request that carries m.
-func (s *Service) request(x *sub, hidden *secrets, m *payload.Message, row *lanes.Row) (httpclient.Request, error) {
-	u, err := url.Parse(hidden.URL)
-	if err != nil {
-		return httpclient.Request{}, err
-	}
+func (s *Service) request(x *sub, hidden *openSecrets, m *payload.Message, row *lanes.Row) httpclient.Request {
+	target := *hidden.url
+	u := &target
 	form := x.form.Request(m)
 	h := form.Header
-	authenticate(hidden.Auth, h, u, form.Query)
-	keys, err := hidden.keys(s.now())
-	if err != nil {
-		return httpclient.Request{}, err
-	}
+	authenticate(hidden.auth, h, u, form.Query)
 	at := s.time()
+	keys := hidden.signers(at.UnixMilli())
 	put(h, signature.HeaderID, m.ID)
 	put(h, signature.HeaderTimestamp, strconv.FormatInt(at.Unix(), 10))
 	put(h, signature.HeaderSignature, signature.Sign(keys, m.ID, at, form.Body))
@@ -250,7 +239,7 @@ func (s *Service) request(x *sub, hidden *secrets, m *payload.Message, row *lane
 		}
 	}
 	put(h, "Kedge-Attempt", strconv.Itoa(number))
-	return httpclient.Request{Op: "subscriptions", Method: x.doc.Method, URL: u, Header: h, Body: form.Body, Effect: httpclient.Once, MaxBytes: answerBytes}, nil
+	return httpclient.Request{Op: "subscriptions", Method: x.doc.Method, URL: u, Header: h, Body: form.Body, Effect: httpclient.Once, MaxBytes: answerBytes}
 }
 
 func put(h http.Header, name, value string) { h[http.CanonicalHeaderKey(name)] = []string{value} }

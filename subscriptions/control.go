@@ -189,7 +189,11 @@ func (s *Service) show(row *subRow) (*Subscription, error) {
 			out.Auth.Headers[name] = spec.Masked
 		}
 	}
-	if keys, err := hidden.keys(s.now()); err == nil && len(keys) > 0 && keys[0].Alg() == signature.Ed25519 {
+	o, err := hidden.opened()
+	if err != nil {
+		return nil, err
+	}
+	if keys := o.signers(s.now()); len(keys) > 0 && keys[0].Alg() == signature.Ed25519 {
 		out.PublicKey = keys[0].Shared()
 	}
 	return out, nil

@@ -49,6 +49,9 @@ func (s *Service) fanOut(ctx context.Context) (events int, touched []string, err
 		if err != nil || len(rows) == 0 {
 			return err
 		}
+		if err := s.relax(ctx, tx); err != nil {
+			return err
+		}
 		// After the outbox: who subscribed before an event is in memory then.
 		if err := s.refresh(ctx, tx); err != nil {
 			return err
@@ -72,11 +75,6 @@ func (s *Service) fanOut(ctx context.Context) (events int, touched []string, err
 func (s *Service) lockDelivery(ctx context.Context, tx *store.Tx, skip bool) (int64, bool, error) {
 	q := "SELECT value FROM push_state WHERE name = 'delivery'"
 	if s.db.Engine() == store.Postgres {
-		// A repeat after a crash of the server is harmless, so the commit need
-		// not wait for the disk.
-		if _, err := exec(ctx, tx, "SET LOCAL synchronous_commit = off"); err != nil {
-			return 0, false, err
-		}
 		q += " FOR UPDATE"
 		if skip {
 			q += " SKIP LOCKED"
@@ -88,6 +86,16 @@ func (s *Service) lockDelivery(ctx context.Context, tx *store.Tx, skip bool) (in
 		return 0, false, nil
 	}
 	return next, err == nil, store.Error("subscriptions", "", err)
+}
+
+// relax lets a commit of PostgreSQL return before it is on disk. Lost with a
+// crash of the server, the transaction is done again: a repeat, never a loss.
+func (s *Service) relax(ctx context.Context, tx *store.Tx) error {
+	if s.db.Engine() != store.Postgres {
+		return nil
+	}
+	_, err := exec(ctx, tx, "SET LOCAL synchronous_commit = off")
+	return err
 }
 
 func (s *Service) readOutbox(ctx context.Context, tx bun.IDB) ([]eventRow, error) {
@@ -156,10 +164,14 @@ func (s *Service) eventOf(e *eventRow, values bool) (*match.Event, error) {
 // is younger than the event.
 func (s *Service) deliveryTo(id string, e *eventRow, op match.Op) (delivery, bool) {
 	x := s.sub(id)
-	if x == nil || e.Seq <= x.startSeq || x.expiresAt != 0 && x.expiresAt <= s.now() {
+	if x == nil || e.Seq <= x.startSeq {
 		return delivery{}, false
 	}
-	d := delivery{sub: id, seq: e.Seq, op: op}
+	return x.delivery(e, op), true
+}
+
+func (x *sub) delivery(e *eventRow, op match.Op) delivery {
+	d := delivery{sub: x.id, seq: e.Seq, op: op}
 	switch x.doc.Ordering {
 	case spec.OrderNone:
 		d.lane = -1 // its own id, once it has one
@@ -167,7 +179,7 @@ func (s *Service) deliveryTo(id string, e *eventRow, op match.Op) (delivery, boo
 	default:
 		d.lane = laneOf(e.Entity, e.RecordKey)
 	}
-	return d, true
+	return d
 }
 
 // laneOf returns the lane of a record. Two records may share one.
@@ -216,7 +228,10 @@ func (s *Service) enqueue(ctx context.Context, tx *store.Tx, next int64, list []
 	}
 	s.metrics.fanned(len(list))
 	touched := slices.Sorted(maps.Keys(counts))
-	return touched, s.grow(ctx, tx, touched, counts, now)
+	if err := s.grow(ctx, tx, touched, counts, now); err != nil {
+		return nil, err
+	}
+	return touched, s.tellOthers(ctx, tx)
 }
 
 // grow adds to the queues' pending deliveries and makes those due that may

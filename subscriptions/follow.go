@@ -7,6 +7,7 @@ import (
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/subscriptions/lanes"
 )
 
 const (
@@ -19,11 +20,17 @@ const (
 // reports the generation as seen.
 func (w *worker) follow(ctx context.Context) error {
 	w.mu.Lock()
-	seen, id := w.seen, w.id
+	seen, scrubs, id := w.seen, w.scrubs, w.id
 	w.mu.Unlock()
-	g, err := readGeneration(ctx, w.s.db.DB())
-	if err != nil || g == seen || id == "" {
+	g, scrub, err := readState(ctx, w.s.db.DB())
+	if err != nil || id == "" {
 		return err
+	}
+	if scrub != scrubs {
+		w.stale(scrub)
+	}
+	if g == seen {
+		return nil
 	}
 	if err := w.s.refresh(ctx, w.s.db.DB()); err != nil {
 		return err
@@ -47,6 +54,31 @@ func (w *worker) follow(ctx context.Context) error {
 		w.s.seenLocally(g)
 	}()
 	return nil
+}
+
+// stale notes that rows in memory may be erased. They are not sent, and read
+// again as soon as none of their queue is in flight.
+func (w *worker) stale(scrub int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.set.Each(func(q *lanes.Queue) { stateOf(q).reread, q.Held = true, true })
+	w.scrubs = scrub
+	w.reread()
+}
+
+// reread forgets the rows of stale queues. The caller holds w.mu.
+func (w *worker) reread() {
+	w.set.Each(func(q *lanes.Queue) {
+		st := stateOf(q)
+		if !st.reread || q.InFlight() > 0 || w.unsaved[q] > 0 {
+			return
+		}
+		st.reread = false
+		q.Held = st.sub == nil || st.sub.state != StateActive || st.stopped
+		q.Reset()
+		w.set.Offer(q)
+	})
+	w.want()
 }
 
 // apply gives the queues of changed subscriptions their new state and returns

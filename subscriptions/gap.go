@@ -8,6 +8,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/subscriptions/payload"
 )
 
 // A gapRow is a range of events of which some never arrived.
@@ -67,4 +68,14 @@ func untoldGap(ctx context.Context, db bun.IDB, sub string) (*gapRow, error) {
 		return nil, nil
 	}
 	return g, store.Error("subscriptions", "", err)
+}
+
+func gapOf(g *gapRow) *payload.Gap {
+	return &payload.Gap{ID: g.ID, From: g.FromSeq, To: g.ToSeq, Count: g.Count, Reason: g.Reason}
+}
+
+// told notes that the receiver knows of a gap, unless that has grown since.
+func told(ctx context.Context, db bun.IDB, g *gapRow, now int64) error {
+	_, err := exec(ctx, db, "UPDATE push_gap SET told_at = ? WHERE id = ? AND told_at = 0 AND to_seq = ? AND count = ?", now, g.ID, g.ToSeq, g.Count)
+	return err
 }

@@ -100,11 +100,11 @@ func (s *Service) systemMessage(x *sub, event string, more []byte) *payload.Mess
 // ask sends m now and returns the answer's body, too.
 func (s *Service) ask(ctx context.Context, x *sub, hidden *secrets, m *payload.Message) (httpclient.Reply, answer) {
 	ans := answer{at: s.now(), message: m.ID, class: ClassInternal}
-	r, err := s.request(x, hidden, m, nil)
+	opened, err := hidden.opened()
 	if err != nil {
 		return httpclient.Reply{}, ans
 	}
-	return s.exchange(ctx, r, ans)
+	return s.exchange(ctx, s.request(x, opened, m, nil), ans)
 }
 
 func (s *Service) exchange(ctx context.Context, r httpclient.Request, ans answer) (httpclient.Reply, answer) {
@@ -115,7 +115,7 @@ func (s *Service) exchange(ctx context.Context, r httpclient.Request, ans answer
 	began := time.Now()
 	reply, err := s.http.Send(ctx, r, answerTime)
 	ans.took, ans.status = time.Since(began), reply.Status
-	ans.class, _ = classify(reply, err, s.time())
+	ans.class, ans.after = classify(reply, err, s.time())
 	if ans.class != ClassOK {
 		ans.head = redact(reply.Body)
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/kedge-sync/kedge/subscriptions/lanes"
+	"github.com/kedge-sync/kedge/subscriptions/spec"
 )
 
 const readRows = 256
@@ -14,7 +15,8 @@ const readRows = 256
 type parcel struct {
 	event     eventRow
 	collapsed int64
-	changed   string // of all the collapsed ones, or ""
+	changed   string  // of all the collapsed ones, or ""
+	merged    []int64 // rows that this one stands for, still to be deleted
 }
 
 const parcelQuery = "SELECT d.id, d.event_seq, d.lane, d.op, d.attempt, d.step, d.queued_at, d.due_at, d.replay_id, d.collapsed, d.changed, " +
@@ -25,6 +27,7 @@ const parcelQuery = "SELECT d.id, d.event_seq, d.lane, d.op, d.attempt, d.step, 
 func (w *worker) refill(ctx context.Context) (bool, error) {
 	type scan struct {
 		q     *lanes.Queue
+		epoch int
 		after int64
 		lane  int64
 		ids   []int64
@@ -32,13 +35,13 @@ func (w *worker) refill(ctx context.Context) (bool, error) {
 	var list []scan
 	w.mu.Lock()
 	w.set.Each(func(q *lanes.Queue) {
-		if stateOf(q).stopped {
+		if st := stateOf(q); st.stopped || st.reread {
 			return
 		}
 		if lane, ids := q.Missing(); len(ids) > 0 {
-			list = append(list, scan{q: q, lane: lane, ids: ids})
+			list = append(list, scan{q: q, epoch: q.Epoch, lane: lane, ids: ids})
 		} else if after, ok := q.Scan(); ok {
-			list = append(list, scan{q: q, after: after})
+			list = append(list, scan{q: q, epoch: q.Epoch, after: after})
 		}
 	})
 	w.mu.Unlock()
@@ -59,7 +62,7 @@ func (w *worker) refill(ctx context.Context) (bool, error) {
 		w.mu.Lock()
 		now := w.s.now()
 		switch {
-		case w.set.Get(x.q.ID) != x.q:
+		case w.set.Get(x.q.ID) != x.q || x.q.Epoch != x.epoch:
 		case x.ids != nil:
 			x.q.Fill(x.lane, len(x.ids), rows, now)
 		default:
@@ -101,5 +104,9 @@ func (w *worker) loadGap(ctx context.Context, q *lanes.Queue) error {
 	defer w.mu.Unlock()
 	st := stateOf(q)
 	st.gap, st.gapAsked = g, true
+	if g != nil && g.ToSeq != 0 && st.sub != nil && st.sub.state == StateActive && st.sub.selects(spec.EventGap) && !st.gapSent {
+		st.gapSent = true
+		w.spawn(func() { w.s.tellGap(w.life, st.sub, g) })
+	}
 	return nil
 }

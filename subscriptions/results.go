@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/kedge-sync/kedge/internal/store"
 	"github.com/kedge-sync/kedge/subscriptions/lanes"
 )
@@ -91,7 +93,11 @@ func (w *worker) failed(a *attempt, ans answer, r *result, now int64) {
 	st := stateOf(a.q)
 	resting := a.q.Open() && ans.class.breaks()
 	if ans.class.breaks() {
-		a.q.Failed(now)
+		if !a.q.Open() && a.q.Failed(now) {
+			go w.s.notice(context.WithoutCancel(w.life), a.q.ID, "subscription.resting", string(ans.class))
+		} else if a.q.Open() {
+			a.q.Failed(now)
+		}
 	} else {
 		a.q.Succeeded()
 	}
@@ -149,6 +155,7 @@ func (w *worker) commit(ctx context.Context) (int, error) {
 			r.q.Wake() // to read the next gap
 		}
 	}
+	w.reread()
 	w.mu.Unlock()
 	w.want()
 	w.s.metrics.results(batch)
@@ -164,11 +171,8 @@ func (w *worker) commit(ctx context.Context) (int, error) {
 
 // save writes a batch of results.
 func (s *Service) save(ctx context.Context, tx *store.Tx, batch []*result) error {
-	if s.db.Engine() == store.Postgres {
-		// Lost with a crash of the server, a result means a repeat, never a loss.
-		if _, err := exec(ctx, tx, "SET LOCAL synchronous_commit = off"); err != nil {
-			return err
-		}
+	if err := s.relax(ctx, tx); err != nil {
+		return err
 	}
 	gone := map[string]int64{}
 	if err := s.saveDelivered(ctx, tx, batch, gone); err != nil {
@@ -188,7 +192,7 @@ func (s *Service) save(ctx context.Context, tx *store.Tx, batch []*result) error
 	}
 	for _, r := range batch {
 		if r.gap != nil {
-			_, err := exec(ctx, tx, "UPDATE push_gap SET told_at = ? WHERE id = ? AND told_at = 0 AND to_seq = ? AND count = ?", s.now(), r.gap.ID, r.gap.ToSeq, r.gap.Count)
+			err := told(ctx, tx, r.gap, s.now())
 			if err != nil {
 				return err
 			}
@@ -339,7 +343,7 @@ func (s *Service) saveHealth(ctx context.Context, tx *store.Tx, batch []*result)
 
 // shrink takes deliveries that are gone from the pending ones. Rows are locked
 // in order of subscription, as in grow.
-func (s *Service) shrink(ctx context.Context, tx *store.Tx, gone map[string]int64) error {
+func (s *Service) shrink(ctx context.Context, tx bun.IDB, gone map[string]int64) error {
 	ids := slices.Sorted(maps.Keys(gone))
 	if len(ids) == 0 {
 		return nil

@@ -20,6 +20,9 @@ const (
 // in flight end, for 20 s at most, and gives its queues back.
 func (s *Service) Run(ctx context.Context) error {
 	w := s.worker
+	if err := s.declare(ctx); err != nil {
+		return err
+	}
 	if err := w.beat(ctx); err != nil {
 		return err
 	}
@@ -30,6 +33,7 @@ func (s *Service) Run(ctx context.Context) error {
 	all.Go(func() { w.readLoop(work) })
 	all.Go(func() { w.commitLoop(work) })
 	all.Go(func() { s.houseLoop(work) })
+	all.Go(func() { s.listenLoop(work) })
 	all.Go(func() { s.proveLoop(work) })
 	w.dispatchLoop(ctx)
 	w.drain(work)
@@ -204,11 +208,15 @@ func (w *worker) step(ctx context.Context) (busy bool, err error) {
 			return false, err
 		}
 		busy = busy || n > 0
+		replaying, err := w.s.replays(ctx)
+		if err != nil {
+			return false, err
+		}
 		more, err := w.claim(ctx)
 		if err != nil {
 			return false, err
 		}
-		if n == 0 && !more {
+		if n == 0 && !more && !replaying {
 			break
 		}
 	}
@@ -216,6 +224,7 @@ func (w *worker) step(ctx context.Context) (busy bool, err error) {
 		return false, err
 	}
 	w.mu.Lock()
+	w.reread()
 	w.set.Ripe(w.s.now())
 	busy = busy || w.set.Len() > 0
 	w.mu.Unlock()

@@ -43,6 +43,7 @@ type Options struct {
 	Rand       func() float64        // for jitter, in [0, 1); nil means math/rand/v2
 	Metrics    prometheus.Registerer // nil: none
 	Suppressor Suppressor            // nil: nobody is suppressed
+	Operator   *httpclient.Client    // way to Config.Notices.URL; nil: as to targets
 	// Allowed reports whether a request to the URL would pass the egress guard
 	// as far as that can be told without connecting. nil: all do.
 	Allowed func(ctx context.Context, url string) error

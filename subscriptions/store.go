@@ -105,6 +105,23 @@ func readGeneration(ctx context.Context, db bun.IDB) (int64, error) {
 	return g, store.Error("subscriptions", "", err)
 }
 
+// readState returns the generation and the number of erasures.
+func readState(ctx context.Context, db bun.IDB) (generation, scrubs int64, err error) {
+	err = each(ctx, db, func(r *sql.Rows) error {
+		var name string
+		var value int64
+		err := r.Scan(&name, &value)
+		switch name {
+		case "generation":
+			generation = value
+		case "scrub":
+			scrubs = value
+		}
+		return err
+	}, "SELECT name, value FROM push_state")
+	return generation, scrubs, err
+}
+
 // lastSeq returns the highest sequence of an event so far.
 func lastSeq(ctx context.Context, db bun.IDB) (int64, error) {
 	var seq sql.NullInt64

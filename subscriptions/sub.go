@@ -3,7 +3,10 @@ package subscriptions
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net/url"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -28,10 +31,54 @@ type sub struct {
 	expiresAt         int64
 	firstFailAt       int64
 	changedAt         int64
+
+	opened *atomic.Pointer[openSecrets] // made from sealed when they are first needed
+}
+
+// OpenSecrets are secrets in the form that requests are made with.
+type openSecrets struct {
+	url  *url.URL
+	auth spec.Auth
+	keys []signature.Key
+	ends []int64 // of keys; 0: never
+}
+
+// signers returns the keys that sign at now, newest first.
+func (o *openSecrets) signers(now int64) []signature.Key {
+	out := make([]signature.Key, 0, len(o.keys))
+	for i, k := range o.keys {
+		if o.ends[i] == 0 || o.ends[i] > now {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// secretsOf opens the secrets of x, once.
+func (s *Service) secretsOf(x *sub) (*openSecrets, error) {
+	if o := x.opened.Load(); o != nil {
+		return o, nil
+	}
+	hidden, err := s.open(x.id, x.sealed)
+	if err != nil {
+		return nil, err
+	}
+	o, err := hidden.opened()
+	if err != nil {
+		return nil, err
+	}
+	x.opened.Store(o)
+	return o, nil
 }
 
 // queues reports whether events are queued for s.
 func (s *sub) queues() bool { return s.state == StateActive || s.state == StatePaused }
+
+// expired reports whether s has ended by its own wish.
+func (s *sub) expired(now int64) bool { return s.expiresAt != 0 && s.expiresAt <= now }
+
+// selects reports whether a message of kedge itself is wanted.
+func (s *sub) selects(event string) bool { return slices.Contains(s.doc.Events, event) }
 
 // Secrets are what of a subscription is kept sealed.
 type secrets struct {
@@ -47,20 +94,21 @@ type secret struct {
 	Until int64  `json:"until,omitempty"`
 }
 
-// keys returns the keys that sign at now, newest first.
-func (x *secrets) keys(now int64) ([]signature.Key, error) {
-	var out []signature.Key
+// opened returns x in the form that requests are made with.
+func (x *secrets) opened() (*openSecrets, error) {
+	o := &openSecrets{auth: x.Auth}
+	var err error
+	if o.url, err = url.Parse(x.URL); err != nil {
+		return nil, &kedge.Error{Op: "subscriptions", Kind: kedge.Internal, Err: errors.New("the URL cannot be read")}
+	}
 	for _, k := range x.Keys {
-		if k.Until != 0 && k.Until <= now {
-			continue
-		}
 		key, err := signature.ParseKey(k.Key)
 		if err != nil {
 			return nil, &kedge.Error{Op: "subscriptions", Kind: kedge.Internal, Err: err}
 		}
-		out = append(out, key)
+		o.keys, o.ends = append(o.keys, key), append(o.ends, k.Until)
 	}
-	return out, nil
+	return o, nil
 }
 
 func sealContext(id string) string { return "push_subscription " + id + " sealed" }
@@ -192,7 +240,7 @@ func (s *Service) put(row *subRow, grants map[string]spec.Grants) {
 func (s *Service) compile(row *subRow, g spec.Grants) (*sub, []spec.Scope, error) {
 	x := &sub{id: row.ID, account: row.Account, user: row.UserID, state: row.State, reason: row.Reason, doc: &spec.Doc{},
 		sealed: row.Sealed, startSeq: row.StartSeq, generation: row.Generation, expiresAt: row.ExpiresAt,
-		firstFailAt: row.FirstFailAt, changedAt: row.ChangedAt, scopes: map[string]*spec.Scope{}}
+		firstFailAt: row.FirstFailAt, changedAt: row.ChangedAt, scopes: map[string]*spec.Scope{}, opened: &atomic.Pointer[openSecrets]{}}
 	if err := json.Unmarshal([]byte(row.Spec), x.doc); err != nil {
 		return nil, nil, err
 	}

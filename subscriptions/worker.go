@@ -37,6 +37,7 @@ type worker struct {
 	die      context.CancelFunc
 	set      *lanes.Set
 	seen     int64                // generation that attempts are made with
+	scrubs   int64                // erasures that the rows in memory know of
 	flying   map[*attempt]bool    // attempts in flight
 	unsaved  map[*lanes.Queue]int // results that are not committed yet
 	results  []*result
@@ -63,7 +64,9 @@ type state struct {
 	failing   bool    // the last result was a failure
 	okSaved   int64   // when a success was last noted
 	idleSince int64
+	gapSent   bool // a message about the gap was sent
 	stopped   bool // the target is gone: nothing is sent until the subscription changes
+	reread    bool // the rows in memory are stale
 }
 
 func stateOf(q *lanes.Queue) *state { return q.Data.(*state) }
@@ -262,8 +265,8 @@ func (w *worker) adopt(id string, token int64) {
 // equip gives a queue the present state of its subscription.
 func (w *worker) equip(q *lanes.Queue, x *sub) {
 	st := stateOf(q)
-	st.sub, st.stopped, st.gapAsked, st.gap = x, false, false, nil
-	q.Held = x == nil || x.state != StateActive
+	st.sub, st.stopped, st.gapAsked, st.gap, st.gapSent = x, false, false, nil, false
+	q.Held = x == nil || x.state != StateActive || st.reread
 	if x == nil {
 		return
 	}

@@ -158,6 +158,8 @@ func (w *world) subscribe(url, doc string) (*subscriptions.Subscription, string)
 	return sub, secret
 }
 
+func newOptions() *subscriptions.Options { return &subscriptions.Options{} }
+
 // event returns an event of a record with the given fields, in turn name and
 // value.
 func event(op kedge.Operation, entity, key string, fields ...string) kedge.Event {

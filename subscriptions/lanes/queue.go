@@ -50,6 +50,7 @@ type Queue struct {
 	Concurrency int   // most requests at once; at least 1
 	Interval    int64 // ms between requests for the rate; 0 means none
 	Held        bool  // nothing is sent
+	Epoch       int   // how often it was reset: rows that were read before are not added
 	Data        any   // the caller's
 
 	lanes    map[int64]*lane
@@ -79,18 +80,11 @@ func NewQueue(id string, token int64) *Queue {
 // Wake tells that there are rows after those that were read.
 func (q *Queue) Wake() { q.more = true }
 
-// Reset forgets all rows that are not in flight, so that they are read again.
-// Lanes with a row in flight stay busy; what was behind it is read again.
+// Reset forgets all rows, so that they are read again. None may be in flight.
 func (q *Queue) Reset() {
-	kept := map[int64]*lane{}
-	for id, l := range q.lanes {
-		if l.busy {
-			l.rows, l.later, l.index = l.rows[:1], nil, -1
-			kept[id] = l
-		}
-	}
-	q.lanes, q.ready, q.replays, q.waiting, q.hungry = kept, ring{}, ring{}, nil, nil
-	q.after, q.more, q.rows = 0, true, len(kept)
+	q.lanes, q.ready, q.replays, q.waiting, q.hungry = map[int64]*lane{}, ring{}, ring{}, nil, nil
+	q.after, q.more, q.rows = 0, true, 0
+	q.Epoch++
 }
 
 // Scan returns the id after which rows are wanted.
@@ -111,8 +105,6 @@ func (q *Queue) Add(rows []*Row, more bool, now int64) {
 			q.lanes[r.Lane] = l
 			q.push(l, r)
 			q.settle(l, now)
-		case l.busy && l.rows[0].ID == r.ID:
-			// in flight while it was read again
 		case len(l.later) > 0 || len(l.rows) >= maxLaneRows || l.due > now:
 			l.later = append(l.later, r.ID)
 		default:

@@ -1,8 +1,8 @@
 CREATE TABLE push_state (
-	name text NOT NULL PRIMARY KEY, -- generation, delivery
+	name text NOT NULL PRIMARY KEY, -- generation, delivery, scrub
 	value bigint NOT NULL
 );
-INSERT INTO push_state (name, value) VALUES ('generation', 1), ('delivery', 0);
+INSERT INTO push_state (name, value) VALUES ('generation', 1), ('delivery', 0), ('scrub', 0);
 CREATE TABLE push_token (
 	id text NOT NULL PRIMARY KEY,
 	account text NOT NULL,
@@ -106,6 +106,7 @@ CREATE TABLE push_attempt (
 	head text NOT NULL
 );
 CREATE INDEX push_attempt_sub ON push_attempt (sub, id);
+CREATE INDEX push_attempt_event ON push_attempt (sub, event_seq);
 CREATE INDEX push_attempt_at ON push_attempt (at);
 CREATE TABLE push_dead (
 	id {serial},
@@ -132,7 +133,7 @@ CREATE INDEX push_gap_sub ON push_gap (sub, id);
 CREATE TABLE push_replay (
 	id {serial},
 	sub text NOT NULL,
-	query text NOT NULL, -- JSON
+	query text NOT NULL, -- JSON of what is replayed
 	cursor bigint NOT NULL,
 	matched bigint NOT NULL,
 	queued bigint NOT NULL,
