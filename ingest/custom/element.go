@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -51,14 +52,15 @@ func (c *Custom) prepare(ctx context.Context, p *Push) ([]element, error) {
 	}
 	if p.Op == Event {
 		elements := make([]element, 1)
-		err := c.check(p.Table, p.Body, &elements[0])
+		err := c.check(p.Table, p.Body, &elements[0], new(atomic.Int64))
 		return elements, refusal(err, -1)
 	}
 	return c.prepareBulk(p)
 }
 
 // prepareBulk checks the elements of an array beside each other. Either all
-// are fine, or the error names up to 20 faults.
+// are fine, or the error names up to 20 faults. A worker stops after as many
+// elements with faults: errors of all would take more memory than the body.
 func (c *Custom) prepareBulk(p *Push) ([]element, error) {
 	var raws [][]byte
 	for raw, err := range jsonguard.Elements(p.Body) {
@@ -74,14 +76,19 @@ func (c *Custom) prepareBulk(p *Push) ([]element, error) {
 	errs := make([]error, len(raws))
 	workers := min(runtime.GOMAXPROCS(0), (len(raws)+15)/16)
 	var wg sync.WaitGroup
+	var work atomic.Int64
 	for k := range workers {
 		wg.Go(func() {
-			for i := k; i < len(raws); i += workers {
+			bad := 0
+			for i := k; i < len(raws) && bad < jsonguard.MaxFaults; i += workers {
 				if len(raws[i]) > MaxResource {
 					errs[i] = problem(http.StatusRequestEntityTooLarge, "a resource is over %d bytes", MaxResource)
-					continue
+				} else {
+					errs[i] = c.check(p.Table, raws[i], &elements[i], &work)
 				}
-				errs[i] = c.check(p.Table, raws[i], &elements[i])
+				if errs[i] != nil {
+					bad++
+				}
 			}
 		})
 	}
@@ -96,11 +103,15 @@ func emptyBulk() error {
 	return unprocessable("the list is empty, which would remove all resources; send allowEmpty=true if that is meant")
 }
 
-// check decodes one resource and fills in e.
-func (c *Custom) check(t *Table, raw []byte, e *element) error {
+// check decodes one resource and fills in e. work is what was spent on
+// validating the resources of one request.
+func (c *Custom) check(t *Table, raw []byte, e *element, work *atomic.Int64) error {
 	v, counts, err := jsonguard.Decode(raw, 0)
 	if err != nil {
 		return err
+	}
+	if work.Add(int64(t.Schema.Work(&counts))) > schema.MaxBulkWork {
+		return problem(http.StatusRequestEntityTooLarge, "too complex: the resources together have too many values for their schema; send them in parts")
 	}
 	if err := t.Schema.Validate(v, &counts); err != nil {
 		return invalidResource(err)
@@ -345,7 +356,7 @@ func CheckJSON(text string) error {
 // storing it.
 func CheckResource(t *Table, raw []byte) error {
 	var e element
-	return refusal(new(Custom).check(t, bytes.Trim(raw, " \t\r\n"), &e), -1)
+	return refusal(new(Custom).check(t, bytes.Trim(raw, " \t\r\n"), &e, new(atomic.Int64)), -1)
 }
 
 // ID returns the id of a resource that fits its table.
