@@ -242,3 +242,25 @@ func values[T any](pointers []*T) []T {
 	}
 	return out
 }
+
+// OpenQuarantine counts the open quarantine rows of each integration.
+func (s *Syncer) OpenQuarantine(ctx context.Context) (map[string]int64, error) {
+	all, err := s.Integrations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	counts := map[string]int64{}
+	for _, i := range all {
+		counts[i.Name] = 0
+	}
+	var rows []struct {
+		Integration string
+		N           int64
+	}
+	err = s.store.DB().NewSelect().TableExpr("integration_quarantine AS q").Join("JOIN integration_entity AS e ON e.id = q.ent").
+		ColumnExpr("e.integration, count(*) AS n").Where("q.state = 'open'").GroupExpr("e.integration").Scan(ctx, &rows)
+	for _, r := range rows {
+		counts[r.Integration] = r.N
+	}
+	return counts, err
+}

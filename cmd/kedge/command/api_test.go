@@ -378,6 +378,39 @@ func TestAPIOfRuns(t *testing.T) {
 	})
 }
 
+func TestMetricsOfRuns(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *site) {
+		s.t = t
+		if err := s.service.Patch("customers", odatatest.Row("No", kedge.String("C00003"), "Balance", kedge.JSON(`"much"`))); err != nil {
+			t.Fatal(err)
+		}
+		s.run("filed", "")
+		resp, err := http.Get(s.url + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{
+			`kedge_sync_rows_total{direction="download",entity="customers",integration="filed",result="created"} 14`,
+			`kedge_sync_rows_total{direction="download",entity="customers",integration="filed",result="quarantined"} 1`,
+			`kedge_sync_run_seconds_count{integration="filed",op="sync",state="partial"} 1`,
+			`kedge_anchor_age_seconds{direction="download",entity="customers",integration="filed"} `,
+			`kedge_quarantine_rows{integration="filed"} 1`,
+		} {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("no %s", want)
+			}
+		}
+		if strings.Contains(string(text), "C00003") {
+			t.Error("a key is in the metrics")
+		}
+	})
+}
+
 func TestAPIOfRecords(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *site) {
 		s.t = t

@@ -124,7 +124,10 @@ New here? "kedge demo" shows a sync in a minute, "kedge init" writes a config.`,
 	root.AddCommand(
 		a.demoCommand(), a.initCommand(), a.checkCommand(), a.configCommand(), a.connectionsCommand(), a.discoverCommand(),
 		a.integrationsCommand(), a.mapCommand(), a.planCommand(), a.importCommand(), a.exportCommand(), a.syncCommand(), a.statusCommand(), a.logCommand(),
-		a.runsCommand(), a.anchorsCommand(), a.deletesCommand(), a.quarantineCommand(), a.transactionsCommand(), a.conflictsCommand(), a.filterCommand(), a.ingestCommand(), a.jobsCommand(), a.serveCommand(), a.tokensCommand(), a.migrateCommand(), a.versionCommand(),
+		a.runsCommand(), a.anchorsCommand(), a.deletesCommand(), a.quarantineCommand(), a.transactionsCommand(), a.conflictsCommand(), a.filterCommand(),
+		a.ingestCommand(),
+		a.jobsCommand(),
+		a.serveCommand(), a.tokensCommand(), a.backupCommand(), a.migrateCommand(), a.versionCommand(),
 	)
 	closeAfter(root, a)
 	return root

@@ -17,9 +17,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/kedge-sync/kedge/cmd/kedge/config"
 	"github.com/kedge-sync/kedge/cmd/kedge/server"
 	"github.com/kedge-sync/kedge/mapping"
+	"github.com/kedge-sync/kedge/syncer"
 )
 
 // A live is what a server works with: the config, and the syncer made of it. A
@@ -30,6 +33,7 @@ type live struct {
 	log         *slog.Logger
 	tokens      *server.Tokens
 	runs        *runner
+	registry    *prometheus.Registry
 
 	mu    sync.Mutex // one reload at a time
 	parts []reloader
@@ -43,8 +47,13 @@ type reloader func(ctx context.Context, next *app) (apply func(), err error)
 // newLive makes what the server starts with. A mapping that cannot be read
 // stops what needs it and nothing else.
 func newLive(ctx context.Context, a *app) (*live, error) {
-	l := &live{log: a.logger(), tokens: server.NewTokens(a.store, nil), runs: newRunner(a.logger())}
-	a.patient, a.progress, a.ended = true, l.runs.note, l.runs.ended
+	l := &live{log: a.logger(), tokens: server.NewTokens(a.store, nil), runs: newRunner(a.logger()), registry: prometheus.NewRegistry()}
+	metrics := newSyncMetrics(l.registry, func() *syncer.Syncer { return l.app.Load().syncer })
+	a.patient, a.progress = true, l.runs.note
+	a.ended = func(res syncer.Result) {
+		l.runs.ended(res)
+		metrics.ended(res)
+	}
 	if err := a.checkConnections(ctx); err != nil {
 		return nil, err
 	}

@@ -70,7 +70,7 @@ func (a *app) serve(cmd *cobra.Command, listen string) error {
 
 // server puts the parts together.
 func (l *live) server(ctx context.Context, s *store.Store) (*server.Server, error) {
-	o := server.Options{Store: s, Migrations: migrations(), Tokens: l.tokens, Log: l.log, Metrics: prometheus.NewRegistry()}
+	o := server.Options{Store: s, Migrations: migrations(), Tokens: l.tokens, Log: l.log, Metrics: l.registry}
 	if l.certificate.Load() != nil {
 		o.Certificate = func() (*tls.Certificate, error) { return l.certificate.Load(), nil }
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -64,7 +65,7 @@ func (s *Server) metricRoutes() {
 		Name: "kedge_http_requests_total", Help: "Requests that were answered, by the pattern of their path.",
 	}, []string{"method", "route", "status"})
 	s.opts.Metrics.MustRegister(s.requests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	metrics := promhttp.HandlerFor(s.opts.Metrics, promhttp.HandlerOpts{})
+	metrics := promhttp.HandlerFor(s.opts.Metrics, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, ErrorLog: metricLog{s.opts.Log}})
 	s.router.Handle("/metrics", httpapi.Handle(s.opts.Log, func(w http.ResponseWriter, r *http.Request) error {
 		if !direct(r) {
 			if _, err := s.token(r, ScopeRead); err != nil {
@@ -75,6 +76,12 @@ func (s *Server) metricRoutes() {
 		return nil
 	})).Methods(http.MethodGet)
 }
+
+// metricLog takes what the library of Prometheus complains about.
+type metricLog struct{ *slog.Logger }
+
+// Println is for promhttp.
+func (l metricLog) Println(v ...any) { l.Warn("metrics not read", "err", fmt.Sprint(v...)) }
 
 func forbidden(format string, args ...any) error {
 	return &kedge.Error{Kind: kedge.Forbidden, Err: fmt.Errorf(format, args...)}
