@@ -7,7 +7,9 @@ package storetest
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/kedge-sync/kedge/internal/store"
@@ -32,19 +34,33 @@ func EachDSN(t *testing.T, fn func(t *testing.T, dsn string)) {
 // SQLite returns a store on a new file, closed at the end of the test.
 func SQLite(t testing.TB, migrations ...store.Migration) *store.Store {
 	t.Helper()
-	return Open(t, SQLiteDSN(t), migrations...)
+	dsn := SQLiteDSN(t)
+	if err := os.WriteFile(strings.TrimPrefix(dsn, "sqlite:"), templateOf(migrations).file(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, dsn)
 }
 
 // Postgres returns a store on a new database, closed and dropped at the end of
 // the test.
 func Postgres(t testing.TB, migrations ...store.Migration) *store.Store {
 	t.Helper()
-	return Open(t, PostgresDSN(t), migrations...)
+	if os.Getenv("KEDGE_TEST_POSTGRES") != "" { // where a template would stay
+		return Open(t, PostgresDSN(t), migrations...)
+	}
+	return open(t, postgresCopy(t, templateOf(migrations).database(t)))
 }
 
 // Open opens dsn with the keys of [Keys], applies [store.Migrations] and
 // migrations, and closes the store at the end of the test.
 func Open(t testing.TB, dsn string, migrations ...store.Migration) *store.Store {
+	t.Helper()
+	s := open(t, dsn)
+	migrate(t, s, migrations)
+	return s
+}
+
+func open(t testing.TB, dsn string) *store.Store {
 	t.Helper()
 	s, err := store.Open(t.Context(), dsn, &store.Options{Keys: Keys(t)})
 	if err != nil {
@@ -55,10 +71,14 @@ func Open(t testing.TB, dsn string, migrations ...store.Migration) *store.Store 
 			t.Errorf("closing the store: %v", err)
 		}
 	})
+	return s
+}
+
+func migrate(t testing.TB, s *store.Store, migrations []store.Migration) {
+	t.Helper()
 	if _, err := s.Migrate(t.Context(), append(store.Migrations(), migrations...)); err != nil {
 		t.Fatal(err)
 	}
-	return s
 }
 
 // Keys returns a key ring for tests.
