@@ -212,4 +212,7 @@ type Change struct {
 	// IdempotencyKey is the same for every try of the same change. "" if the
 	// caller has none.
 	IdempotencyKey string
+	// Return says that the caller wants to know the record as the system stores
+	// it, if the system tells that in its answer.
+	Return bool
 }

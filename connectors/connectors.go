@@ -242,10 +242,13 @@ func (s State) String() string {
 type Result struct {
 	State   State
 	Key     kedge.Key
-	Version string       // "" means unknown, the caller reads again
-	Values  []Named      // made by the system
-	Err     *kedge.Error // set if and only if State is Rejected
-	Remote  string       // the system's own words, at most 4 KiB; stored, never logged
+	Version string  // "" means unknown, the caller reads again
+	Values  []Named // made by the system
+	// Stored is the record as the system has it now, with the fields of the
+	// change: of one with Return, if the answer to it tells all of them.
+	Stored *kedge.Record
+	Err    *kedge.Error // set if and only if State is Rejected
+	Remote string       // the system's own words, at most 4 KiB; stored, never logged
 }
 
 // A Named is a value with its field name.

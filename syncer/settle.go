@@ -128,11 +128,15 @@ func (o *outgoing) key() kedge.Key {
 	return o.change.Key
 }
 
-// readBack reads what the other side has now.
+// readBack finds out what the other side has now: where its answer did not
+// tell, it is asked.
 func (u *upload) readBack(ctx context.Context, applied []*outgoing) error {
 	var keys []kedge.Key
 	var asked []*outgoing
 	for _, o := range applied {
+		if o.stored = o.result.Stored; o.stored != nil {
+			continue
+		}
 		if o.change.Op != kedge.Delete && o.key() != "" {
 			keys, asked = append(keys, o.key()), append(asked, o)
 		}

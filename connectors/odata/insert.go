@@ -29,7 +29,7 @@ func (t *task) create(onLadder bool) {
 	}
 	r := &request{method: http.MethodPost, path: w.setPath("", nil), effect: httpclient.Once, prefer: "return=minimal",
 		body: func(plain bool) []byte { return encodeBody(members, plain) }}
-	if len(w.e.made) > 0 || t.key == "" {
+	if len(w.e.made) > 0 || t.key == "" || t.wantsStored() {
 		r.prefer = "return=representation"
 	}
 	if r.repeat = w.repeatable(t.change.IdempotencyKey); r.repeat.id != "" {
@@ -88,6 +88,7 @@ func (t *task) created(a *reply) {
 	}
 	if strings.TrimSpace(a.body) != "" {
 		t.readRow(a.body, &result)
+		t.readStored(a.body, &result)
 	}
 	for _, name := range []string{"OData-EntityId", "Location"} {
 		if id := a.header.Get(name); result.Key == "" && id != "" {
@@ -149,6 +150,29 @@ func (t *task) readRow(body string, result *connectors.Result) {
 			}
 		}
 	}
+}
+
+// wantsStored reports whether the answer shall tell what is stored.
+func (t *task) wantsStored() bool {
+	return t.change.Return && t.w.stored != nil && slices.Equal(t.w.stored.Fields().Names(), t.change.Fields.Names())
+}
+
+// readStored takes the record as it is stored out of an answer that has all of
+// its fields.
+func (t *task) readStored(body string, result *connectors.Result) {
+	if !t.wantsStored() || strings.TrimSpace(body) == "" {
+		return
+	}
+	page, err := t.w.stored.Row(body)
+	if err != nil || len(page.Records) != 1 {
+		return
+	}
+	r := &page.Records[0]
+	if t.key != "" && r.Key != t.key || slices.ContainsFunc(r.Values, kedge.Value.IsMissing) {
+		return
+	}
+	setDefault(&r.Version, result.Version)
+	result.Stored = r
 }
 
 // wasMade reports whether the value of a field was made by the service.

@@ -179,12 +179,17 @@ func (t *task) patch(ifMatch string, missing func()) {
 	if isETag(ifMatch) {
 		r.effect = httpclient.Once
 	}
+	if t.wantsStored() {
+		r.prefer = "return=representation"
+	}
 	t.send(r, func(a *reply) {
 		switch {
 		case a.status == http.StatusCreated || a.ok() && t.change.Op == kedge.Upsert && a.header.Get("Location") != "":
 			t.created(a) // by a service that upserts
 		case a.ok():
-			t.finish(connectors.Result{State: connectors.Updated, Version: t.version(a)})
+			result := connectors.Result{State: connectors.Updated, Version: t.version(a)}
+			t.readStored(a.body, &result)
+			t.finish(result)
 		case a.gone() || a.status == http.StatusPreconditionFailed && ifMatch == "*": // RFC 9110, 13.1.1
 			missing()
 		default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -28,6 +29,7 @@ type writer struct {
 	company string     // path before the names of sets
 	rows    *wire.Plan // of the fields that an answer to an insert can hold
 	keys    *wire.Plan // of key and version only
+	stored  *wire.Plan // of the fields of changes with Return; nil if an answer cannot hold them
 	format  codec.Format
 	repeats bool // the service knows repeatable requests
 
@@ -59,6 +61,9 @@ func (d *Driver) writeEntity(ctx context.Context, changes []kedge.Change, result
 		return err
 	}
 	w.results = results
+	if err := w.planStored(changes[0]); err != nil {
+		return err
+	}
 	size := len(changes)
 	if w.e.opts.atomic() {
 		size = w.e.opts.BatchSize // a group does not span batches
@@ -98,7 +103,17 @@ func (d *Driver) newWriter(ctx context.Context, name string) (*writer, error) {
 	return w, d.sentFirst.load(ctx)
 }
 
-// sentBack are the fields that the answer to an insert can hold: not those of
+// planStored finds out whether answers can tell what is stored.
+func (w *writer) planStored(c kedge.Change) (err error) {
+	back := w.e.sentBack()
+	unknown := func(name string) bool { return !slices.Contains(back, name) }
+	if c.Return && !slices.ContainsFunc(c.Fields.Names(), unknown) {
+		w.stored, err = w.e.plan(c.Fields.Names(), false)
+	}
+	return err
+}
+
+// sentBack are the fields that the answer to a write can hold: not those of
 // navigations, which are not expanded there.
 func (e *entity) sentBack() []string {
 	var names []string
