@@ -69,6 +69,13 @@ func (k known) of(local kedge.Key) (*link, *baseRow) {
 	return l, k.bases[l.ExtKey]
 }
 
+// A settled is what is to be remembered of a record that was sent, unless what
+// comes back of it in the same page transaction says more.
+type settled struct {
+	link *link
+	base *baseRow
+}
+
 var baseTable = store.Table{Name: "integration_base", Key: []string{"ent", "ext_key"}, Values: []string{"local_hash", "ext_version", "base"}}
 
 // saveBases inserts or overwrites bases. If fresh, none of them is there.

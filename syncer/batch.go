@@ -120,6 +120,7 @@ func (e *entity) store(ctx context.Context) error {
 	defer func() {
 		b.reset()
 		clear(e.inBatch)
+		clear(e.settled)
 		e.seen = e.seen[:0]
 	}()
 	if e.run.planning() {

@@ -60,7 +60,9 @@ func (e *entity) findLinks(ctx context.Context, tx connectors.Tx, todo []*item) 
 	}
 	keys := make([]kedge.Key, 0, len(todo))
 	for _, it := range todo {
-		if e.hadLinks || it.prev != 0 { // else it has none
+		if s, known := e.settled[it.rec.Key]; known {
+			it.link = s.link
+		} else if e.hadLinks || it.prev != 0 { // else it has none
 			keys = append(keys, it.rec.Key)
 		}
 	}
@@ -69,7 +71,9 @@ func (e *entity) findLinks(ctx context.Context, tx connectors.Tx, todo []*item) 
 		return err
 	}
 	for _, it := range todo {
-		it.link = links[it.rec.Key]
+		if l := links[it.rec.Key]; l != nil {
+			it.link = l
+		}
 		if it.link == nil || it.link.Status != tombstone {
 			continue
 		}

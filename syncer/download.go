@@ -64,6 +64,7 @@ type entity struct {
 	silent     bool                                   // records are taken in beside a download, and are not counted
 	aside      bool                                   // the position of the read stays as it is
 	before     func(context.Context, *store.Tx) error // runs first in the next page transaction
+	settled    map[kedge.Key]settled                  // of records that before has settled, by external key
 	seq        int64
 	resolving  *resolving // a person's decision about a conflict, under way
 	inStep     []uint64   // rowMark of the local rows that this run left as both sides agree, for the first upload

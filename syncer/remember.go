@@ -35,6 +35,7 @@ func (e *entity) remember(ctx context.Context, tx *store.Tx, b *batch, items []*
 		}
 	}
 	for _, it := range items {
+		links := len(m.links)
 		switch {
 		case it.fail != nil:
 			m.failed = append(m.failed, it)
@@ -42,6 +43,9 @@ func (e *entity) remember(ctx context.Context, tx *store.Tx, b *batch, items []*
 			e.rememberRemoved(&m, it, now)
 		default:
 			e.rememberStored(&m, it, now)
+		}
+		if s, known := e.settled[it.rec.Key]; known && len(m.links) == links {
+			m.links = append(m.links, s.link)
 		}
 		if key := quarantineKey(it.rec.Key); it.fail == nil && e.isOpen(it.rec.Key) {
 			m.freed = append(m.freed, key)

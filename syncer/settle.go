@@ -232,6 +232,7 @@ func (u *upload) postpone(t *Transaction, o *outgoing, now time.Time) {
 // saveApplied stores links, bases and the write log of what was applied.
 func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgoing) error {
 	now := u.run.s.now().UTC()
+	u.settled = map[kedge.Key]settled{}
 	var links []*link
 	var bases []*baseRow
 	var gone, sent []kedge.Key
@@ -258,12 +259,16 @@ func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgo
 		if o.stored != nil {
 			version = o.stored.Version
 		}
-		links = append(links, &link{Ent: u.row.ID, ExtKey: key, LocalKey: o.op.LocalKey, Status: linked, Version: versionHash(version)})
+		l := &link{Ent: u.row.ID, ExtKey: key, LocalKey: o.op.LocalKey, Status: linked, Version: versionHash(version)}
 		base, err := u.sentBase(o, key, version)
 		if err != nil {
 			return err
 		}
-		bases = append(bases, base)
+		if o.stored != nil && u.before != nil { // the same transaction goes on with it
+			u.settled[o.stored.Key] = settled{l, base}
+		} else {
+			links, bases = append(links, l), append(bases, base)
+		}
 		if len(o.unresolved) > 0 {
 			later = append(later, outboxEntry{local: o.op.LocalKey, external: key, action: actionUpdate})
 		}
@@ -338,14 +343,17 @@ func (u *upload) sentBase(o *outgoing, key kedge.Key, version string) (*baseRow,
 	if err != nil {
 		return nil, err
 	}
-	var before *kedge.Record
-	if o.base != nil {
-		before = o.base.values
-	}
 	for _, i := range o.unresolved {
 		if o.create {
 			sent.Values[i] = kedge.Null() // so the other side has none, and ours is an edit
 		}
 	}
-	return u.newBase(key, before, sent, o.local, version), nil
+	for i := range sent.Values {
+		if o.base != nil && sent.Values[i].IsMissing() {
+			sent.Values[i] = value(o.base.values, i)
+		}
+	}
+	base := u.newBase(key, nil, sent, o.local, version)
+	base.values = sent
+	return base, nil
 }

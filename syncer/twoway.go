@@ -15,18 +15,24 @@ import (
 
 // decideBoth compares each record with its local row and its base.
 func (e *entity) decideBoth(ctx context.Context, tx connectors.Tx, todo []*item) error {
-	var external, local []kedge.Key
+	var external, local, asked []kedge.Key
 	items := make([]*item, 0, len(todo))
 	for _, it := range todo {
 		if it.fail != nil || it.outcome != notSeen || it.rec.Removed != kedge.Live {
 			continue
 		}
 		items = append(items, it)
+		if it.dst.Key != "" {
+			local = append(local, it.dst.Key)
+		}
+		if _, known := e.settled[it.rec.Key]; known {
+			continue
+		}
 		if it.link != nil || it.takes != nil { // else nothing was agreed on
 			external = append(external, it.agreedKey())
 		}
 		if it.dst.Key != "" {
-			local = append(local, it.dst.Key)
+			asked = append(asked, it.dst.Key)
 		}
 	}
 	if len(items) == 0 {
@@ -46,12 +52,15 @@ func (e *entity) decideBoth(ctx context.Context, tx connectors.Tx, todo []*item)
 	if err != nil {
 		return err
 	}
-	sent, err := e.unanswered(ctx, e.run.db(tx), local)
+	sent, err := e.unanswered(ctx, e.run.db(tx), asked)
 	if err != nil {
 		return err
 	}
 	for _, it := range items {
 		base := e.agreed(bases[it.agreedKey()], sent[it.dst.Key], it)
+		if s, known := e.settled[it.rec.Key]; known {
+			base = s.base
+		}
 		if err := e.decideOne(it, base, rows[it.dst.Key]); err != nil {
 			return err
 		}
@@ -170,6 +179,9 @@ func (e *entity) rememberBoth(ctx context.Context, tx *store.Tx, fresh bool, ite
 			if err := e.resolving.finishItem(ctx, tx, it); err != nil {
 				return err
 			}
+		}
+		if s, known := e.settled[it.rec.Key]; known && (it.fail != nil || it.after == nil) {
+			bases = append(bases, s.base)
 		}
 		if it.fail != nil {
 			continue

@@ -42,4 +42,4 @@ CREATE UNIQUE INDEX integration_conflict_open ON integration_conflict (ent, ext_
 CREATE INDEX integration_conflict_at ON integration_conflict (state, at);
 
 CREATE INDEX integration_transaction_state ON integration_transaction (integration, entity, state, seq);
-CREATE INDEX integration_transaction_done ON integration_transaction (done_at);
+CREATE INDEX integration_transaction_done ON integration_transaction (done_at) WHERE done_at IS NOT NULL;
