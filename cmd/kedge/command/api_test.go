@@ -98,8 +98,7 @@ func newSite(t *testing.T, dsn string) *site {
 }
 
 func onBoth(t *testing.T, fn func(t *testing.T, s *site)) {
-	t.Run("sqlite", func(t *testing.T) { fn(t, newSite(t, "sqlite:"+filepath.Join(t.TempDir(), "kedge.db"))) })
-	t.Run("postgres", func(t *testing.T) { fn(t, newSite(t, storetest.PostgresDSN(t))) })
+	storetest.EachDSN(t, func(t *testing.T, dsn string) { fn(t, newSite(t, dsn)) })
 }
 
 // do sends a request below /api/v1 and returns the body of its answer, decoded
@@ -203,7 +202,6 @@ func TestOpenAPI(t *testing.T) {
 
 func TestAPIOfIntegrations(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *site) {
-		s.t = t
 		s.do(422, "POST", "/integrations", `{"name": "new"}`)
 		s.do(422, "POST", "/integrations", `{"name": "new", "external": "none"}`)
 		s.do(422, "POST", "/integrations", `{"name": "New", "external": "crm"}`)
@@ -246,7 +244,6 @@ func TestAPIOfIntegrations(t *testing.T) {
 
 func TestAPIOfMappings(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *site) {
-		s.t = t
 		s.do(201, "POST", "/integrations", `{"name": "new", "external": "crm"}`)
 		s.sql(`CREATE TABLE contact ("no" varchar(20) NOT NULL PRIMARY KEY, name varchar(100))`)
 		const path = "/integrations/new/mapping"
@@ -311,7 +308,6 @@ func TestAPIOfMappings(t *testing.T) {
 
 func TestAPIOfRuns(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *site) {
-		s.t = t
 		for body, want := range map[string]int{
 			`{"op": "all"}`: 422, `{"op": "import", "resetLocal": true}`: 422, `{"op": "import", "full": true}`: 422, `{"op": "export", "forceDeletes": true}`: 422,
 			`{"planOf": "sync"}`: 422, `{"op": "plan", "planOf": "plan"}`: 422, `{"ignoreKey": true}`: 422, `{"limit": 5}`: 422, `{"op": "plan", "limit": 501}`: 422, `{"op": "plan", "limit": 0}`: 422,
@@ -380,7 +376,6 @@ func TestAPIOfRuns(t *testing.T) {
 
 func TestMetricsOfRuns(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *site) {
-		s.t = t
 		if err := s.service.Patch("customers", odatatest.Row("No", kedge.String("C00003"), "Balance", kedge.JSON(`"much"`))); err != nil {
 			t.Fatal(err)
 		}
@@ -413,7 +408,6 @@ func TestMetricsOfRuns(t *testing.T) {
 
 func TestAPIOfRecords(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *site) {
-		s.t = t
 		bad := odatatest.Row("No", kedge.String("C00003"), "Balance", kedge.JSON(`"much"`))
 		if err := s.service.Patch("customers", bad); err != nil {
 			t.Fatal(err)
@@ -494,7 +488,6 @@ func TestAPIOfRecords(t *testing.T) {
 
 func TestAPIOfConnections(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *site) {
-		s.t = t
 		if got := s.items("/connections?filter=kind%20eq%20'odata'"); len(got) != 2 || got[0]["from"] != "file" {
 			t.Errorf("connections %v", got)
 		}
@@ -528,7 +521,6 @@ func TestAPIOfConnections(t *testing.T) {
 
 func TestAPIOfTokensAndConfig(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *site) {
-		s.t = t
 		if got := s.do(200, "POST", "/config/reload", ""); got["integrations"] != 1.0 {
 			t.Errorf("reloaded %v", got)
 		}
