@@ -40,7 +40,12 @@ or a mapping is wrong, whether or not all systems could be asked.`,
 			k.connections(cmd.Context(), cfg)
 			if offline {
 				k.files(cfg)
-			} else if err := k.integrations(cmd.Context(), cfg); err != nil {
+				return k.result()
+			}
+			if err := k.integrations(cmd.Context(), cfg); err != nil {
+				return err
+			}
+			if err := k.jobs(cmd.Context(), cfg); err != nil {
 				return err
 			}
 			return k.result()
@@ -56,6 +61,18 @@ type checking struct {
 	out, errOut   io.Writer
 	bad           map[string]bool // connections whose settings are wrong
 	wrong, silent bool            // something in a file is wrong; a system could not be asked
+}
+
+// jobs checks whether there is what jobs run.
+func (k *checking) jobs(ctx context.Context, cfg *config.Config) error {
+	s, err := k.jobService(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.Check(ctx, cfg.Jobs); err != nil {
+		k.fail(jobError(err))
+	}
+	return nil
 }
 
 // fail shows an error and goes on.

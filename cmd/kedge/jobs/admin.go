@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -177,13 +178,21 @@ func (s *Service) StartNow(ctx context.Context, name string) error {
 	s.mu.Lock()
 	running := s.running
 	s.mu.Unlock()
+	unable := &kedge.Error{Kind: kedge.Transient, Err: errors.New("the server is starting or stopping")}
 	if running == nil || running.Err() != nil {
-		return &kedge.Error{Kind: kedge.Transient, Err: fmt.Errorf("the server is starting or stopping")}
+		return unable
 	}
 	f, err := s.claimNow(ctx, name)
 	if err != nil {
 		return err
 	}
+	s.mu.Lock()
+	if s.running == nil {
+		s.mu.Unlock()
+		f.release(ctx) // another server takes the claim
+		return unable
+	}
+	defer s.mu.Unlock()
 	s.all.Go(func() {
 		defer f.release(running)
 		if _, err := f.run(running); err != nil {
@@ -215,4 +224,9 @@ func (s *Service) claimNow(ctx context.Context, name string) (*firing, error) {
 		return nil, conflict("skipped: job %s is running", name)
 	}
 	return f, err
+}
+
+// conflict is an error about a job that is not as it would have to be.
+func conflict(format string, args ...any) error {
+	return &kedge.Error{Kind: kedge.Conflict, Err: fmt.Errorf(format, args...)}
 }

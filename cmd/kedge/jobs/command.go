@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/cmd/kedge/config"
 )
 
@@ -154,9 +153,4 @@ func (t *tail) line() string {
 	text := bytes.TrimSpace(t.text)
 	text = text[bytes.LastIndexByte(text, '\n')+1:]
 	return strings.ToValidUTF8(strings.TrimPrefix(string(text), "kedge: "), "")
-}
-
-// conflict is an error about a job that is not as it would have to be.
-func conflict(format string, args ...any) error {
-	return &kedge.Error{Kind: kedge.Conflict, Err: fmt.Errorf(format, args...)}
 }

@@ -63,7 +63,7 @@ type Service struct {
 	file    map[string]bool // names of the config's jobs
 	mine    map[string]bool // claims that this process works on
 	ticked  time.Time       // when the last tick ended well
-	running context.Context // of Run; nil before
+	running context.Context // of Run; nil before and after
 	all     sync.WaitGroup  // runs under way
 }
 
@@ -101,10 +101,13 @@ func (s *Service) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.running = ctx
 	s.mu.Unlock()
+	failing := false
 	tick := func() {
-		if err := s.tick(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "jobs not looked at", "err", err)
+		err := s.tick(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "jobs not looked at; it is tried again every second", "err", err)
 		}
+		failing = err != nil
 	}
 	_, err = clock.NewJob(gocron.DurationJob(tickEvery), gocron.NewTask(tick),
 		gocron.WithSingletonMode(gocron.LimitModeReschedule), gocron.WithStartAt(gocron.WithStartImmediately()))
@@ -114,6 +117,9 @@ func (s *Service) Run(ctx context.Context) error {
 	clock.Start()
 	<-ctx.Done()
 	err = clock.Shutdown()
+	s.mu.Lock()
+	s.running = nil
+	s.mu.Unlock()
 	s.all.Wait()
 	return err
 }

@@ -63,7 +63,6 @@ type place struct {
 	store  *store.Store
 	remote *memory.Store
 	syncer *syncer.Syncer
-	log    []string
 
 	mu   sync.Mutex
 	time time.Time
