@@ -6,6 +6,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/kedge-sync/kedge/connectors/sqltable"
 	"github.com/kedge-sync/kedge/ingest/custom"
 	"github.com/kedge-sync/kedge/internal/httpapi"
 )
@@ -36,6 +37,23 @@ func (s *Service) Tables(ctx context.Context) (map[string]*custom.Table, error) 
 		return nil, err
 	}
 	return snap.tables, nil
+}
+
+// Views tells a sqltable connection to kedge's own database what the views of
+// the tables are.
+func (s *Service) Views(ctx context.Context) (map[string]sqltable.View, error) {
+	tables, err := s.Tables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	views := make(map[string]sqltable.View, 2*len(tables))
+	for name, t := range tables {
+		e := t.Entity()
+		views[name] = sqltable.View{Fields: e.Fields, Key: e.Key}
+		views[name+custom.FeedSuffix] = sqltable.View{Fields: e.Fields, Key: e.Key, Seq: "_seq", Deleted: "_deleted",
+			Floor: func(ctx context.Context) (int64, error) { return s.custom.Floor(ctx, t.No) }}
+	}
+	return views, nil
 }
 
 // Data reads and maps what is stored.

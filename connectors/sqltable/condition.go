@@ -23,14 +23,7 @@ type Expression struct {
 func Condition(engine store.Engine, fields []Expression, expr *filter.Expr, before int) (text string, args []any, exact bool) {
 	e := &entity{engine: engine, table: &catalog.Table{}, version: -1, deleted: -1}
 	for _, f := range fields {
-		storage, known := literalStorage[f.Type]
-		if f.Type == kedge.TypeJSON {
-			storage, known = catalog.JSON, true
-		}
-		if !known {
-			storage = catalog.Text
-		}
-		c := catalog.Column{Name: f.Name, Type: f.Type, Storage: storage, Cast: expressionCasts[f.Type]}
+		c := catalog.Column{Name: f.Name, Type: f.Type, Storage: storageOf(f.Type), Cast: expressionCasts[f.Type]}
 		e.table.Columns = append(e.table.Columns, c)
 		e.columns = append(e.columns, column{c, "(" + f.SQL + ")"})
 	}

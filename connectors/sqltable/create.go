@@ -91,7 +91,7 @@ func (d *Driver) ApplySchema(ctx context.Context, steps []connectors.SchemaStep)
 		if err != nil {
 			return err
 		}
-		entities, _, err := d.describe(s.Engine(), tables, nil)
+		entities, _, err := d.describe(s.Engine(), tables, nil, nil)
 		if err != nil {
 			return err
 		}

@@ -105,7 +105,11 @@ func (d *Driver) load(ctx context.Context, q catalog.Querier, engine store.Engin
 	if err != nil {
 		return nil, nil, err
 	}
-	entities, more, err := d.describe(engine, tables, listening)
+	views, err := d.known(ctx, engine, tables)
+	if err != nil {
+		return nil, nil, err
+	}
+	entities, more, err := d.describe(engine, tables, views, listening)
 	if err != nil {
 		return nil, nil, err
 	}

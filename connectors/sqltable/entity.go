@@ -1,6 +1,7 @@
 package sqltable
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -25,9 +26,10 @@ type entity struct {
 	version int // position of the version column, or -1
 	overlap time.Duration
 	window  int64
-	deleted int         // position of the column that marks deleted rows, or -1
-	marked  kedge.Value // its value in deleted rows
-	ref     string      // the table's name, quoted
+	deleted int                                  // position of the column that marks deleted rows, or -1
+	marked  kedge.Value                          // its value in deleted rows
+	floor   func(context.Context) (int64, error) // of a feed, see [View]
+	ref     string                               // the table's name, quoted
 }
 
 // A column is one column of an entity with its quoted name.
@@ -38,7 +40,7 @@ type column struct {
 
 // describe makes entities of the tables that the config names, or of all.
 // listening holds what kedge_capture says about the driver's consumer.
-func (d *Driver) describe(engine store.Engine, tables []*catalog.Table, listening map[string]bool) (map[string]*entity, []string, error) {
+func (d *Driver) describe(engine store.Engine, tables []*catalog.Table, views map[string]View, listening map[string]bool) (map[string]*entity, []string, error) {
 	names := map[[2]string]string{} // entity by schema and table
 	home := d.cfg.Schemas
 	if len(home) == 0 && len(tables) > 0 {
@@ -81,6 +83,9 @@ func (d *Driver) describe(engine store.Engine, tables []*catalog.Table, listenin
 		names[[2]string{t.Schema, t.Name}] = name
 	}
 	for _, e := range entities {
+		if v, ok := views[e.table.Name]; ok && e.table.View {
+			e.follow(v)
+		}
 		e.abilities(listening[e.noted()])
 	}
 	for _, e := range entities {
@@ -243,7 +248,10 @@ func (e *entity) abilities(listening bool) {
 	switch e.capture {
 	case byVersion:
 		e.Delta, e.Deletes = keyed, e.deleted >= 0
-		if keyed {
+		switch {
+		case e.floor != nil:
+			e.Tracking = "change feed"
+		case keyed:
 			e.Tracking = "version column " + e.Version
 		}
 	case byTrigger:

@@ -14,8 +14,11 @@ import (
 
 // Kind returns the kind sqltable. Connections that are opened through one
 // Kind share a pool per DSN.
-func Kind() connectors.Kind {
-	shared := &pools{}
+func Kind() connectors.Kind { return KindWith(nil) }
+
+// KindWith is [Kind] for a program that knows views of kedge's own database.
+func KindWith(views Views) connectors.Kind {
+	shared := &pools{views: views}
 	return connectors.Kind{
 		Name:   "sqltable",
 		Title:  "tables of a SQLite or PostgreSQL database",

@@ -16,6 +16,8 @@ import (
 // pools shares one open database per DSN. A database is opened when it is
 // first needed and closed when its last user is.
 type pools struct {
+	views Views // of kedge's own database, or nil
+
 	mu   sync.Mutex
 	open map[string]*pool
 }

@@ -36,6 +36,11 @@ func (d *Driver) position(ctx context.Context, s *store.Store, e *entity, req co
 			return nil, err
 		}
 		pos.since = e.lookBack(from)
+		if e.floor != nil {
+			if err := e.checkFloor(ctx, from); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if req.Token != "" {
 		return pos, pos.parse(e, string(req.Token))

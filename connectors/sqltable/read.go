@@ -238,7 +238,7 @@ func (d *Driver) readPage(ctx context.Context, db *sql.DB, sel *selection, req c
 	case sel.e.capture == byTrigger:
 		page.Anchor = kedge.Anchor(*pos.Bound)
 	default:
-		page.Approx = true
+		page.Approx = sel.e.floor == nil
 		page.Anchor, err = sel.e.anchor(*pos.Bound)
 	}
 	return page, err

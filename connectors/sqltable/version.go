@@ -46,13 +46,15 @@ func (e *entity) fromAnchor(a kedge.Anchor) (kedge.Value, error) {
 // lookBack is the version after which all changes must be read again to meet
 // those that were committed late.
 func (e *entity) lookBack(v kedge.Value) kedge.Value {
-	switch v.Type() {
-	case kedge.TypeInt:
+	switch {
+	case e.floor != nil && v.Type() == kedge.TypeInt: // numbers are in order of commit
+		return kedge.Int(v.Int() + 1)
+	case v.Type() == kedge.TypeInt:
 		if v.Int() < math.MinInt64+e.window {
 			return kedge.Null()
 		}
 		return kedge.Int(v.Int() - e.window)
-	case kedge.TypeTime:
+	case v.Type() == kedge.TypeTime:
 		if t := v.Time().Add(-e.overlap); t.Year() >= 1 {
 			return kedge.Time(t)
 		}

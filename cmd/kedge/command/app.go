@@ -56,11 +56,13 @@ type app struct {
 
 // registry returns the kinds of systems that kedge knows. A new kind is one
 // line here.
-func registry() *connectors.Registry {
+func registry() *connectors.Registry { return new(app).registry() }
+
+func (a *app) registry() *connectors.Registry {
 	return connectors.NewRegistry(
 		memory.Kind(),
 		odata.Kind(),
-		sqltable.Kind(),
+		sqltable.KindWith(a.pushedViews),
 	)
 }
 
@@ -218,7 +220,7 @@ func (a *app) connect(ctx context.Context, name, integration string) (*connector
 	if a.prompt {
 		env.Prompt = a.showDeviceCode(name)
 	}
-	conn, err := registry().Open(ctx, block.Kind, block.Block, env, nil)
+	conn, err := a.registry().Open(ctx, block.Kind, block.Block, env, nil)
 	if kedge.KindOf(err) == kedge.Invalid {
 		return nil, usage(placed(cfg, name, block.Declared, err))
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/kedge-sync/kedge/cmd/kedge/config"
 	"github.com/kedge-sync/kedge/cmd/kedge/server"
 	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/connectors/sqltable"
 	"github.com/kedge-sync/kedge/ingest"
 )
 
@@ -32,6 +33,19 @@ func (a *app) newIngest(log *slog.Logger, metrics prometheus.Registerer) (*inges
 		Store: a.store, Logger: log, Registerer: metrics,
 		Local: func(ctx context.Context) (*connectors.Conn, error) { return a.connect(ctx, config.Local, "ingest") },
 	})
+}
+
+// pushedViews tells connections to kedge's own database of the views that show
+// pushed data.
+func (a *app) pushedViews(ctx context.Context) (map[string]sqltable.View, error) {
+	if a.store == nil {
+		return nil, nil
+	}
+	s, err := ingest.New(ingest.Options{Store: a.store})
+	if err != nil {
+		return nil, err
+	}
+	return s.Views(ctx)
 }
 
 // ingest returns the service for a command, with what the config declares up
