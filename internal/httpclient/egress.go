@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"syscall"
 	"time"
 )
@@ -113,4 +114,23 @@ func (c *Client) control(_ context.Context, _, address string, _ syscall.RawConn
 		return err
 	}
 	return guard(ap.Addr(), c.opts.Egress)
+}
+
+// Allows returns a *[BlockedError] if the guard would refuse every address that
+// the host of u has now. It connects to nothing, and a host that cannot be
+// resolved passes: what protects is the guard itself, when a connection is made.
+func (c *Client) Allows(ctx context.Context, u *url.URL) error {
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return nil
+	}
+	var blocked error
+	for _, a := range addrs {
+		if err := guard(a, c.opts.Egress); err == nil {
+			return nil
+		} else if blocked == nil {
+			blocked = err
+		}
+	}
+	return blocked
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/kedge-sync/kedge/internal/httpapi"
 	"github.com/kedge-sync/kedge/internal/httpclient"
 	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/subscriptions"
 	"github.com/kedge-sync/kedge/syncer"
 )
 
@@ -45,6 +46,7 @@ type app struct {
 	cfg      *config.Config
 	store    *store.Store
 	syncer   *syncer.Syncer
+	push     *pusher       // nil until it was asked for, or if nothing can be subscribed
 	unread   mappingErrors // what is wrong with mappings of the config
 	progress func(syncer.Progress)
 	ended    func(syncer.Result) // is told how runs ended; nil: nobody is
@@ -68,7 +70,7 @@ func (a *app) registry() *connectors.Registry {
 
 // migrations are the steps that make kedge's own tables.
 func migrations() []store.Migration {
-	return slices.Concat(store.Migrations(), connectionMigrations(), server.TokenMigrations(), sqltable.Migrations(), syncer.Migrations(), ingest.Migrations(), jobs.Migrations())
+	return slices.Concat(store.Migrations(), connectionMigrations(), server.TokenMigrations(), sqltable.Migrations(), syncer.Migrations(), ingest.Migrations(), subscriptions.Migrations(), jobs.Migrations())
 }
 
 // config reads the configuration, once.

@@ -28,11 +28,19 @@ commands work on the database, beside a running server, too.`
 }
 
 // newIngest returns the service that takes pushed data.
-func (a *app) newIngest(log *slog.Logger, metrics prometheus.Registerer) (*ingest.Service, error) {
-	return ingest.New(ingest.Options{
+func (a *app) newIngest(ctx context.Context, log *slog.Logger, metrics prometheus.Registerer) (*ingest.Service, error) {
+	o := ingest.Options{
 		Store: a.store, Logger: log, Registerer: metrics,
 		Local: func(ctx context.Context) (*connectors.Conn, error) { return a.connect(ctx, config.Local, "ingest") },
-	})
+	}
+	p, err := a.publisher(ctx, log, nil)
+	if err != nil {
+		return nil, err
+	}
+	if p != nil {
+		o.Publisher = p
+	}
+	return ingest.New(o)
 }
 
 // pushedViews tells connections to kedge's own database of the views that show
@@ -54,7 +62,7 @@ func (a *app) ingest(ctx context.Context) (*ingest.Service, error) {
 	if _, err := a.open(ctx); err != nil {
 		return nil, err
 	}
-	s, err := a.newIngest(a.logger(), nil)
+	s, err := a.newIngest(ctx, a.logger(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +76,7 @@ func (a *app) ingest(ctx context.Context) (*ingest.Service, error) {
 // ingestModule is the part of the server that takes pushed data.
 func (l *live) ingestModule(ctx context.Context, metrics prometheus.Registerer) (server.Module, error) {
 	a := l.app.Load()
-	s, err := a.newIngest(l.log, metrics)
+	s, err := a.newIngest(ctx, l.log, metrics)
 	if err != nil {
 		return server.Module{}, err
 	}

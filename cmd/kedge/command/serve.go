@@ -90,9 +90,13 @@ func (l *live) modules(ctx context.Context, metrics prometheus.Registerer) ([]se
 	if err != nil {
 		return nil, err
 	}
+	push, err := l.pushModule(ctx, metrics)
+	if err != nil {
+		return nil, err
+	}
 	pushed, err := l.ingestModule(ctx, metrics)
 	if err != nil {
 		return nil, err
 	}
-	return []server.Module{l.apiModule(), jobs, pushed}, nil
+	return append(push, l.apiModule(), jobs, pushed), nil
 }

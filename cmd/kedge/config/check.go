@@ -79,6 +79,9 @@ func (c *Config) check() error {
 	if err := c.checkServer(); err != nil {
 		return err
 	}
+	if err := c.checkSubscriptions(); err != nil {
+		return err
+	}
 	if err := c.checkJobs(); err != nil {
 		return err
 	}

@@ -10,18 +10,19 @@ import (
 
 // A Config is the whole configuration, with references resolved.
 type Config struct {
-	Version      int                   `yaml:"version" json:"version"`
-	Include      []string              `yaml:"include" json:"include,omitempty"`
-	Store        Store                 `yaml:"store" json:"store"`
-	Server       Server                `yaml:"server" json:"server"`
-	Connections  map[string]Connection `yaml:"connections" json:"connections,omitempty"`
-	Integrations []Integration         `yaml:"integrations" json:"integrations,omitempty"`
-	Sync         Sync                  `yaml:"sync" json:"sync"`
-	Ingest       Ingest                `yaml:"ingest" json:"ingest"`
-	Jobs         []Job                 `yaml:"jobs" json:"jobs,omitempty"`
-	Egress       Egress                `yaml:"egress" json:"egress"`
-	Keys         []Key                 `yaml:"keys" json:"keys,omitempty"`
-	Log          Log                   `yaml:"log" json:"log"`
+	Version       int                   `yaml:"version" json:"version"`
+	Include       []string              `yaml:"include" json:"include,omitempty"`
+	Store         Store                 `yaml:"store" json:"store"`
+	Server        Server                `yaml:"server" json:"server"`
+	Connections   map[string]Connection `yaml:"connections" json:"connections,omitempty"`
+	Integrations  []Integration         `yaml:"integrations" json:"integrations,omitempty"`
+	Sync          Sync                  `yaml:"sync" json:"sync"`
+	Ingest        Ingest                `yaml:"ingest" json:"ingest"`
+	Subscriptions *Subscriptions        `yaml:"subscriptions" json:"subscriptions,omitempty"`
+	Jobs          []Job                 `yaml:"jobs" json:"jobs,omitempty"`
+	Egress        Egress                `yaml:"egress" json:"egress"`
+	Keys          []Key                 `yaml:"keys" json:"keys,omitempty"`
+	Log           Log                   `yaml:"log" json:"log"`
 
 	files []*file
 }

@@ -31,6 +31,7 @@ var descriptions = map[string]string{
 	"parallelEntities": "Entities that are read at once. Default 2.",
 	"hashSkipMaxRows":  "Above this many rows of an entity, their hashes live in a table instead of memory. Default 2000000.",
 	"keep":             "For how long the rows of kedge's own tables are kept.",
+	"subscriptions":    "What outside systems may subscribe to: kedge calls their URL when records change.",
 	"jobs":             "What \"kedge serve\" runs by a schedule.",
 	"integration":      "The integration that the job syncs.",
 	"command":          "A command line of kedge, such as \"sync crm --full\". It is not given to a shell.",
@@ -112,6 +113,12 @@ func schemaOf(t reflect.Type) map[string]any {
 	if t == reflect.TypeFor[Duration]() {
 		return map[string]any{"type": "string", "pattern": "^[0-9]"}
 	}
+	if t == reflect.TypeFor[Size]() {
+		return map[string]any{"type": []string{"string", "integer"}, "pattern": "^[0-9]+(KiB|MiB)?$"}
+	}
+	if t == reflect.TypeFor[PushItem]() {
+		return map[string]any{"type": "object", "required": []string{"name", "account", "url", "resource", "events"}}
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return schemaOf(t.Elem())
@@ -119,10 +126,12 @@ func schemaOf(t reflect.Type) map[string]any {
 		return map[string]any{"type": "boolean"}
 	case reflect.Int:
 		return map[string]any{"type": "integer"}
+	case reflect.Float64:
+		return map[string]any{"type": "number"}
 	case reflect.Slice:
 		return map[string]any{"type": "array", "items": schemaOf(t.Elem())}
 	case reflect.Map:
-		return map[string]any{"type": "object"}
+		return map[string]any{"type": "object", "additionalProperties": schemaOf(t.Elem())}
 	case reflect.Struct:
 		properties := map[string]any{}
 		for i := range t.NumField() {
