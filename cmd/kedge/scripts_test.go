@@ -49,12 +49,13 @@ func runScripts(t *testing.T, pattern, dsn string) {
 			env.Setenv("CONFIGS", configs)
 			env.Values["services"] = map[string]*odatatest.Service{}
 			env.Values["servers"] = map[string]*served{}
+			env.Values["listeners"] = map[string]*listener{}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "serve": serve, "demo": demo, "page": page, "put": put, "spoil": spoil, "mend": mend,
 			"delete": deleteRows, "sql": query, "capture": capture, "hides": hides,
-			"kserve": kserve, "kstop": kstop, "khup": khup, "klog": klog, "call": call, "certificate": certificate,
+			"kserve": kserve, "kstop": kstop, "khup": khup, "klog": klog, "call": call, "certificate": certificate, "klisten": klisten, "kheard": kheard,
 		},
 	})
 }

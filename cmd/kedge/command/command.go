@@ -127,6 +127,7 @@ New here? "kedge demo" shows a sync in a minute, "kedge init" writes a config.`,
 		a.runsCommand(), a.anchorsCommand(), a.deletesCommand(), a.quarantineCommand(), a.transactionsCommand(), a.conflictsCommand(), a.filterCommand(),
 		a.ingestCommand(),
 		a.jobsCommand(),
+		a.subscriptionsCommand(), a.listenCommand(),
 		a.serveCommand(), a.tokensCommand(), a.backupCommand(), a.migrateCommand(), a.versionCommand(),
 	)
 	closeAfter(root, a)

@@ -95,22 +95,32 @@ func (s *sender) call(ctx context.Context, method, path string, q url.Values, bo
 // refusedByServer makes what the server says of a request an error of the
 // user's.
 func refusedByServer(r *httpclient.Response) error {
-	var p struct {
-		Detail string               `json:"detail"`
-		Errors []httpapi.FieldError `json:"errors"`
-	}
-	if r.Status >= 500 || r.Status == http.StatusTooManyRequests || json.Unmarshal([]byte(r.Body), &p) != nil || p.Detail == "" {
+	text, ok := refusal(r)
+	if !ok {
 		return nil
-	}
-	lines := []string{fmt.Sprintf("refused with %d: %s", r.Status, p.Detail)}
-	for _, e := range p.Errors {
-		lines = append(lines, "  "+strings.TrimSpace(e.Pointer+" "+e.Detail))
 	}
 	code := exitFailed
 	if r.Status == http.StatusConflict {
 		code = exitPerson
 	}
-	return &exitError{code, errors.New(strings.Join(lines, "\n"))}
+	return &exitError{code, errors.New(text)}
+}
+
+// refusal returns what the server says is wrong with a request, unless it is
+// not the request that is wrong.
+func refusal(r *httpclient.Response) (string, bool) {
+	var p struct {
+		Detail string               `json:"detail"`
+		Errors []httpapi.FieldError `json:"errors"`
+	}
+	if r.Status >= 500 || r.Status == http.StatusTooManyRequests || json.Unmarshal([]byte(r.Body), &p) != nil || p.Detail == "" {
+		return "", false
+	}
+	lines := []string{fmt.Sprintf("refused with %d: %s", r.Status, p.Detail)}
+	for _, e := range p.Errors {
+		lines = append(lines, "  "+strings.TrimSpace(e.Pointer+" "+e.Detail))
+	}
+	return strings.Join(lines, "\n"), true
 }
 
 func (s *sender) params() url.Values {
