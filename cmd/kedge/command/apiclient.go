@@ -27,13 +27,21 @@ type apiClient struct {
 }
 
 func (r *apiClient) flags(c *cobra.Command) {
-	c.Flags().StringVar(&r.server, "server", os.Getenv("KEDGE_SERVER"), "URL of the server; also by $KEDGE_SERVER; default: that of the config")
+	c.Flags().StringVar(&r.server, "server", "", "URL of the server; also by $KEDGE_SERVER; default: that of the config")
 }
 
-// open makes the client. An access token in $KEDGE_TOKEN makes the caller a
+// named reports whether a server is named, by flag or environment.
+func (r *apiClient) named() bool {
+	if r.server == "" {
+		r.server = os.Getenv("KEDGE_SERVER")
+	}
+	return r.server != ""
+}
+
+// openRemote makes the client. An access token in $KEDGE_TOKEN makes the caller a
 // subscriber, an operator's token or none an operator.
 func (a *app) openRemote(r *apiClient) error {
-	if r.server == "" {
+	if !r.named() {
 		cfg, err := a.config()
 		if err != nil {
 			return usagef("--server is missing, and there is no config to take it from: %v", err)

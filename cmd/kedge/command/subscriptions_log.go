@@ -34,7 +34,9 @@ func (a *app) subDead() *cobra.Command {
 		Use: "dead ID", Short: "List deliveries that were given up; replay sends them again", Args: cobra.ExactArgs(1),
 		Example: examples("kedge subscriptions dead sub_019f4c1e", "kedge subscriptions dead sub_019f4c1e --json"),
 	}
-	return listing(a, c, func(args []string) (string, url.Values) { return subPath(args[0], "deliveries"), query("state", "dead") },
+	return listing(a, c, func(args []string) (string, url.Values) {
+		return subPath(args[0], "deliveries"), query("state", "dead")
+	},
 		[]string{"DIED", "MESSAGE", "RESOURCE", "OPERATION", "SEQUENCE", "ATTEMPTS", "CLASS"}, func(x subscriptions.Delivery) []any {
 			return []any{timeText(x.DiedAt), x.Message, x.Resource, x.Operation, x.Sequence, x.Attempts, x.Class}
 		})

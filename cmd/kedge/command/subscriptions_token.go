@@ -34,7 +34,7 @@ func (a *app) onTokens(c *cobra.Command, run func(cmd *cobra.Command, t *tokenSt
 	t.flags(c)
 	c.Flags().Lookup("server").Usage = "URL of a server whose API is called, with an operator's token in $KEDGE_TOKEN; also by $KEDGE_SERVER; default: the database of the config"
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if t.server != "" {
+		if t.named() {
 			if err := a.openRemote(&t.apiClient); err != nil {
 				return err
 			}
