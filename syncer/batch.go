@@ -114,7 +114,9 @@ func (e *entity) apply(ctx context.Context, c *chunk) error {
 }
 
 // store stores the batch.
-func (e *entity) store(ctx context.Context) error {
+func (e *entity) store(ctx context.Context) (err error) {
+	ctx, span := e.span(ctx, "page", Download)
+	defer func() { endSpan(span, err) }()
 	b := &e.batch
 	items := slices.DeleteFunc(b.items, func(it *item) bool { return it.rec == nil })
 	defer func() {
@@ -136,7 +138,7 @@ func (e *entity) store(ctx context.Context) error {
 		}
 		e.run.s.hook("p4")
 	}
-	err := e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+	err = e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		if e.before != nil {
 			if err := e.before(ctx, tx); err != nil {
 				return err

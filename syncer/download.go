@@ -84,7 +84,9 @@ type entity struct {
 }
 
 // download brings the local side up to date with the external one.
-func (e *entity) download(ctx context.Context) error {
+func (e *entity) download(ctx context.Context) (err error) {
+	ctx, span := e.span(ctx, "entity", Download)
+	defer func() { endSpan(span, err) }()
 	e.began = e.run.s.now()
 	if err := e.prepare(ctx); err != nil {
 		return err

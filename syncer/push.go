@@ -38,7 +38,9 @@ func (u *upload) push(ctx context.Context, deletes bool) error {
 				break
 			}
 			last = ops[len(ops)-1]
-			n, err := u.send(ctx, ops)
+			page, span := u.span(ctx, "page", Upload)
+			n, err := u.send(page, ops)
+			endSpan(span, err)
 			if sent += n; err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/kedge-sync/kedge/internal/store"
 	"github.com/kedge-sync/kedge/mapping"
 	"github.com/uptrace/bun"
+	"go.opentelemetry.io/otel/attribute"
 )
 
 // renewEvery is how often a running run extends its lease and looks whether
@@ -93,7 +94,9 @@ func (s *Syncer) Run(ctx context.Context, req Request) (Result, error) {
 			if req.Began != nil {
 				req.Began(r.id)
 			}
+			ctx, span := r.span(ctx, "run", attribute.String("op", string(req.Op)))
 			err = r.run(ctx)
+			endSpan(span, err)
 		}
 		if s.opts.Ended != nil {
 			defer func() { s.opts.Ended(res) }()

@@ -95,7 +95,9 @@ func (r *run) learnCapture(ctx context.Context) error {
 func (r *run) eachUpload(ctx context.Context, do func(*upload, context.Context) error) {
 	for _, e := range r.ordered() {
 		if u := e.up; u != nil && u.err == nil && ctx.Err() == nil {
+			ctx, span := e.span(ctx, "entity", Upload)
 			u.err = do(u, ctx)
+			endSpan(span, u.err)
 		}
 	}
 }

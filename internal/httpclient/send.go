@@ -46,7 +46,7 @@ func (c *Client) Send(ctx context.Context, r Request, bodyTime time.Duration) (R
 		return Reply{}, k.fail(kedge.Invalid, k.net(PhaseRequest, fmt.Errorf("the request is malformed")))
 	}
 	began := c.opts.Now()
-	resp, err := c.base.RoundTrip(hr)
+	resp, err := c.roundTrip(hr)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause

@@ -53,7 +53,7 @@ func (k *call) RoundTrip(r *http.Request) (*http.Response, error) {
 		GotConn: func(httptrace.GotConnInfo) { reached.Store(true) },
 	})
 	timer := time.AfterFunc(c.opts.Timeout, func() { cancel(errFirstByte) })
-	resp, err := c.base.RoundTrip(r.WithContext(ctx))
+	resp, err := c.roundTrip(r.WithContext(ctx))
 	timer.Stop()
 	k.reached = reached.Load()
 	if err != nil {

@@ -43,17 +43,18 @@ type app struct {
 	serving    bool // the command is "kedge serve"
 	patient    bool // the command runs integrations: a system that is down may come back
 
-	cfg      *config.Config
-	store    *store.Store
-	syncer   *syncer.Syncer
-	push     *pusher       // nil until it was asked for, or if nothing can be subscribed
-	unread   mappingErrors // what is wrong with mappings of the config
-	progress func(syncer.Progress)
-	ended    func(syncer.Result) // is told how runs ended; nil: nobody is
-	waits    *waitLines
-	log      *slog.Logger   // of a server
-	level    *slog.LevelVar // of log
-	quick    *app           // of a server: the same for calls that a person waits for
+	cfg       *config.Config
+	store     *store.Store
+	syncer    *syncer.Syncer
+	push      *pusher       // nil until it was asked for, or if nothing can be subscribed
+	unread    mappingErrors // what is wrong with mappings of the config
+	progress  func(syncer.Progress)
+	ended     func(syncer.Result) // is told how runs ended; nil: nobody is
+	waits     *waitLines
+	log       *slog.Logger   // of a server
+	level     *slog.LevelVar // of log
+	quick     *app           // of a server: the same for calls that a person waits for
+	endTraces func()
 }
 
 // registry returns the kinds of systems that kedge knows. A new kind is one
@@ -103,6 +104,11 @@ func (a *app) open(ctx context.Context) (*store.Store, error) {
 		return nil, storeError(err)
 	}
 	a.store = s
+	if cfg.Telemetry.OTLPEndpoint != "" {
+		if a.endTraces, err = sendTraces(ctx, cfg.Telemetry.OTLPEndpoint, a.logger()); err != nil {
+			return nil, err
+		}
+	}
 	if !a.noMigrate {
 		_, err = s.Migrate(ctx, migrations())
 		return s, err
@@ -115,6 +121,9 @@ func (a *app) open(ctx context.Context) (*store.Store, error) {
 }
 
 func (a *app) close() {
+	if a.endTraces != nil {
+		a.endTraces()
+	}
 	if a.store != nil {
 		// Everything that matters was committed.
 		_ = a.store.Close()

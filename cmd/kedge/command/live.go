@@ -151,7 +151,7 @@ func needsRestart(old, next *config.Config) error {
 		old, next any
 	}{
 		{"store", old.Store, next.Store}, {"keys", old.Keys, next.Keys}, {"server.listen", old.Server.Listen, next.Server.Listen},
-		{"server.tls", old.Server.TLS.Cert != "", next.Server.TLS.Cert != ""}, {"log.format", old.Log.Format, next.Log.Format},
+		{"server.tls", old.Server.TLS.Cert != "", next.Server.TLS.Cert != ""}, {"log.format", old.Log.Format, next.Log.Format}, {"telemetry", old.Telemetry, next.Telemetry},
 	} {
 		if !reflect.DeepEqual(k.old, k.next) {
 			keys = append(keys, k.name)

@@ -91,6 +91,11 @@ func (c *Config) check() error {
 	if c.Log.Level != "" && !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		return main.errorAt("$.log.level", "log.level: must be debug, info, warn or error")
 	}
+	if e := c.Telemetry.OTLPEndpoint; e != "" {
+		if u, err := url.Parse(e); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return main.errorAt("$.telemetry.otlpEndpoint", "telemetry.otlpEndpoint: not a URL; write http://collector.example:4318")
+		}
+	}
 	for i, n := range c.Egress.Allow {
 		if _, err := netip.ParsePrefix(n); err != nil {
 			return main.errorAt(fmt.Sprintf("$.egress.allow[%d]", i), "egress.allow: not a network; write 10.0.0.0/8")

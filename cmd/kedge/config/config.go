@@ -23,6 +23,7 @@ type Config struct {
 	Egress        Egress                `yaml:"egress" json:"egress"`
 	Keys          []Key                 `yaml:"keys" json:"keys,omitempty"`
 	Log           Log                   `yaml:"log" json:"log"`
+	Telemetry     Telemetry             `yaml:"telemetry" json:"telemetry"`
 
 	files []*file
 }
@@ -103,6 +104,13 @@ type Key struct {
 type Log struct {
 	Format string `yaml:"format" json:"format,omitempty"` // text (default) or json
 	Level  string `yaml:"level" json:"level,omitempty"`   // debug, info (default of serve), warn (default else), error
+}
+
+// Telemetry says where traces go.
+type Telemetry struct {
+	// OTLPEndpoint is the URL of an OpenTelemetry collector that takes OTLP over
+	// HTTP. Empty: there are no traces.
+	OTLPEndpoint string `yaml:"otlpEndpoint" json:"otlpEndpoint,omitempty"`
 }
 
 // A Duration is written as 90s, 15m, 168h, 7d or 10y; a day has 24 hours and a

@@ -71,6 +71,8 @@ var descriptions = map[string]string{
 	"from":             "The key, of at least 32 characters, by a reference: ${NAME} or file:PATH.",
 	"operations":       "event, bulk, delete. Default: all.",
 	"groupKeys":        "Group keys that the key may use. Default: all.",
+	"telemetry":        "Traces.",
+	"otlpEndpoint":     "URL of an OpenTelemetry collector that takes OTLP over HTTP, such as http://127.0.0.1:4318.",
 	"format":           "text (default) or json.",
 	"level":            "debug, info (default of the server), warn (default of other commands) or error.",
 }
