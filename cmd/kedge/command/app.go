@@ -54,7 +54,7 @@ type app struct {
 	log       *slog.Logger   // of a server
 	level     *slog.LevelVar // of log
 	quick     *app           // of a server: the same for calls that a person waits for
-	endTraces func()
+	endTraces func()         // sends the last spans; nil: there are none
 }
 
 // registry returns the kinds of systems that kedge knows. A new kind is one
