@@ -43,7 +43,9 @@ func TestDryRun(t *testing.T) {
 
 func TestIdempotencyKey(t *testing.T) {
 	each(t, func(w *world) {
-		post := func(key, body string) answer { return w.send("POST", base+"/event/employee", body, "Idempotency-Key", key) }
+		post := func(key, body string) answer {
+			return w.send("POST", base+"/event/employee", body, "Idempotency-Key", key)
+		}
 		first := post("k1", `{"employeeId":"a"}`).is(200).has("result", "created")
 		w.event("", `{"employeeId":"a","salary":5}`).is(200)
 		again := post("k1", `{"employeeId":"a"}`).is(200).has("result", "created", "seq", 1)
@@ -267,7 +269,9 @@ func TestBulkSessions(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	each(t, func(w *world) {
-		as := func(key string) answer { return w.send("POST", base+"/event/employee", `{"employeeId":"a"}`, "X-Ingest-Key", key) }
+		as := func(key string) answer {
+			return w.send("POST", base+"/event/employee", `{"employeeId":"a"}`, "X-Ingest-Key", key)
+		}
 		second := w.admin("POST", "/integrations/hr-feed/keys", `{"name":"second","expiresAt":"2026-12-01T11:00:00Z"}`).is(201).body["key"].(string)
 		as(w.key).is(200)
 		as(second).is(200)

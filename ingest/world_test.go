@@ -17,6 +17,8 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/connectors/sqltable"
 	"github.com/kedge-sync/kedge/ingest"
 	"github.com/kedge-sync/kedge/internal/httpapi"
 	"github.com/kedge-sync/kedge/internal/store"
@@ -62,6 +64,28 @@ type world struct {
 // each runs fn on both databases.
 func each(t *testing.T, fn func(w *world)) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) { fn(newWorld(t, s, ingest.Options{})) }, ingest.Migrations()...)
+}
+
+// eachWithLocal is each with the tables of kedge's own database as the target
+// of mappings.
+func eachWithLocal(t *testing.T, fn func(w *world)) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		o := ingest.Options{Local: func(context.Context) (*connectors.Conn, error) {
+			d, err := sqltable.Kind().New(json.RawMessage(`{"dsn": "kedge"}`), connectors.Env{Name: "local", Consumer: "ingest", Store: s})
+			if err != nil {
+				return nil, err
+			}
+			return connectors.New(d, nil), nil
+		}}
+		fn(newWorld(t, s, o))
+	}, append(ingest.Migrations(), sqltable.Migrations()...)...)
+}
+
+// exec runs a statement.
+func (w *world) exec(query string) {
+	w.t.Helper()
+	_, err := w.store.DB().ExecContext(context.Background(), query)
+	w.must(err)
 }
 
 // newWorld starts a server with the group hr, the schema employee and the

@@ -6,7 +6,9 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +24,13 @@ var errRollback = errors.New("rolled back")
 // tryBatch stores the requests of a batch in one transaction. Requests that
 // are refused have err set; an error of tryBatch itself means that nothing of
 // the batch is stored.
-func (c *Custom) tryBatch(ctx context.Context, batch []*request) error {
-	err := c.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
+func (c *Custom) tryBatch(ctx context.Context, batch []*request) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // the transaction is rolled back; the server goes on
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	err = c.store.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		var tables []int64
 		byTable := map[int64][]*request{}
 		for _, r := range batch {
@@ -303,7 +310,7 @@ func (w *work) suppress(requests []*request) error {
 
 // unavailable makes an error of another module one that a sender may wait for.
 func unavailable(err error) error {
-	return &kedge.Error{Kind: kedge.Transient, RetryAfter: time.Second, Err: err}
+	return busyKind(&busyError{text: "a part of kedge that takes part in storing failed", err: err})
 }
 
 func (w *work) readHead() error {

@@ -150,9 +150,11 @@ func (w *work) writeBulk(r *request, plan *bulkPlan) error {
 		if err := w.write(changes); err != nil {
 			return err
 		}
+		w.hook("i")
 		if err := w.mapLocal(changes); err != nil {
 			return err
 		}
+		w.hook("j")
 		if err := w.publish(changes); err != nil {
 			return err
 		}

@@ -2,10 +2,12 @@ package custom
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/httpapi"
 )
 
 // A request is a push that waits for its answer.
@@ -126,12 +128,12 @@ func (c *Custom) commit(ctx context.Context, batch []*request) {
 	switch {
 	case err == nil:
 	case len(batch) == 1:
-		batch[0].result, batch[0].err = nil, commitError(err)
+		batch[0].result, batch[0].err = nil, c.commitError(batch[0], err)
 	default:
 		for _, r := range batch {
 			r.result, r.err = nil, nil
 			if err := c.tryBatch(ctx, []*request{r}); err != nil {
-				r.result, r.err = nil, commitError(err)
+				r.result, r.err = nil, c.commitError(r, err)
 			}
 		}
 	}
@@ -141,14 +143,20 @@ func (c *Custom) commit(ctx context.Context, batch []*request) {
 	}
 }
 
-// commitError is what the sender is told when a transaction failed.
-func commitError(err error) error {
-	switch kedge.KindOf(err) {
-	case kedge.Transient:
-		return &kedge.Error{Kind: kedge.Transient, RetryAfter: time.Second, Err: err}
-	case kedge.OutcomeUnknown:
-		// The same request again is answered "unchanged", or does it now.
-		return busy("the connection to the database was lost; send it again")
+// commitError is what the sender is told when a transaction failed: nothing
+// was stored, and the same request may be sent again. Why it failed is for the
+// operator.
+func (c *Custom) commitError(r *request, err error) error {
+	if _, ok := errors.AsType[*httpapi.Problem](err); ok {
+		return err
 	}
-	return err
+	if e, ok := errors.AsType[*busyError](err); ok && e.err == nil {
+		return busyKind(e)
+	}
+	c.opts.Logger.Error("request not stored", "table", r.Table.Full, "op", string(r.Op), "request", r.RequestID, "err", err)
+	if kedge.KindOf(err) == kedge.OutcomeUnknown {
+		// The same request again is answered "unchanged", or does it now.
+		return busy("the connection to the database was lost while it was stored; send it again")
+	}
+	return busy("it could not be stored, and nothing was; send it again")
 }

@@ -187,7 +187,27 @@ func conflict(format string, args ...any) error {
 	return problem(http.StatusConflict, format, args...)
 }
 
-// busy is a 503: nothing was stored, and the same request may be sent again.
+// A busyError says that nothing was stored and that the same request may be
+// sent again.
+type busyError struct {
+	text string
+	err  error // the cause, for the log
+}
+
+func (e *busyError) Error() string {
+	if e.err != nil {
+		return e.text + ": " + e.err.Error()
+	}
+	return e.text
+}
+
+func (e *busyError) Unwrap() error { return e.err }
+
+// busy is a 503.
 func busy(format string, args ...any) error {
-	return &kedge.Error{Kind: kedge.Transient, RetryAfter: time.Second, Err: fmt.Errorf(format, args...)}
+	return busyKind(&busyError{text: fmt.Sprintf(format, args...)})
+}
+
+func busyKind(e *busyError) error {
+	return &kedge.Error{Kind: kedge.Transient, RetryAfter: time.Second, Err: e}
 }
