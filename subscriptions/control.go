@@ -374,8 +374,10 @@ func (s *Service) patch(ctx context.Context, tx *store.Tx, by Caller, row *subRo
 	if err := s.setState(ctx, tx, row, &doc, before.URL != after.URL); err != nil {
 		return err
 	}
-	_, err = tx.NewUpdate().Model(row).ExcludeColumn("idem_hash", "idem_body", "created_at").WherePK().Exec(ctx)
-	return store.Error("subscriptions", "", err)
+	if _, err = tx.NewUpdate().Model(row).ExcludeColumn("idem_hash", "idem_body", "created_at").WherePK().Exec(ctx); err != nil {
+		return store.Error("subscriptions", "", err)
+	}
+	return s.setDue(ctx, tx, row)
 }
 
 // whole returns the document of a row with its secrets, except the signing

@@ -95,8 +95,10 @@ func (s *Service) declareOne(ctx context.Context, id string, item *Item) error {
 		if err := s.setState(ctx, tx, row, &doc, false); err != nil {
 			return err
 		}
-		_, err = tx.NewUpdate().Model(row).ExcludeColumn("created_at", "idem_hash", "idem_body").WherePK().Exec(ctx)
-		return store.Error("subscriptions", "", err)
+		if _, err = tx.NewUpdate().Model(row).ExcludeColumn("created_at", "idem_hash", "idem_body").WherePK().Exec(ctx); err != nil {
+			return store.Error("subscriptions", "", err)
+		}
+		return s.setDue(ctx, tx, row)
 	})
 }
 

@@ -56,8 +56,11 @@ func (s *Service) fanOut(ctx context.Context) (events int, touched []string, err
 		if err := s.refresh(ctx, tx); err != nil {
 			return err
 		}
-		list, taken, err := s.matchEvents(rows)
+		list, taken, missed, err := s.matchEvents(rows)
 		if err != nil {
+			return err
+		}
+		if err := widenGaps(ctx, tx, missed); err != nil {
 			return err
 		}
 		events = len(taken)
@@ -109,24 +112,33 @@ func (s *Service) readOutbox(ctx context.Context, tx bun.IDB) ([]eventRow, error
 	return rows, err
 }
 
-// matchEvents returns the deliveries of events, and the sequences of those
-// that it took before there were enough.
-func (s *Service) matchEvents(rows []eventRow) (list []delivery, taken []int64, err error) {
+// matchEvents returns the deliveries of events, the sequences of those that it
+// took before there were enough, and for subscriptions that are stopped the
+// first event that they would have got.
+func (s *Service) matchEvents(rows []eventRow) (list []delivery, taken []int64, missed map[string]int64, err error) {
 	tests := map[string]bool{}
+	missed = map[string]int64{}
 	for i := range rows {
 		e := &rows[i]
 		need, ok := tests[e.Entity]
 		if !ok {
-			need = s.index.Tests(e.Entity)
+			need = s.stored.Tests(e.Entity)
 			tests[e.Entity] = need
 		}
 		ev, err := s.eventOf(e, need)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		s.index.Match(ev, func(id string, op match.Op) {
-			if d, ok := s.deliveryTo(id, e, op); ok {
-				list = append(list, d)
+		s.stored.Match(ev, func(id string, op match.Op) {
+			x := s.sub(id)
+			switch {
+			case x == nil:
+			case x.queues() && e.Seq > x.startSeq:
+				list = append(list, x.delivery(e, op))
+			default:
+				if _, ok := missed[id]; !ok {
+					missed[id] = e.Seq
+				}
 			}
 		})
 		taken = append(taken, e.Seq)
@@ -134,7 +146,7 @@ func (s *Service) matchEvents(rows []eventRow) (list []delivery, taken []int64, 
 			break
 		}
 	}
-	return list, taken, nil
+	return list, taken, missed, nil
 }
 
 // eventOf returns what is matched of an event; its values only if they are
@@ -160,16 +172,7 @@ func (s *Service) eventOf(e *eventRow, values bool) (*match.Event, error) {
 	return ev, nil
 }
 
-// deliveryTo returns the delivery of an event to a subscription, unless that
-// is younger than the event.
-func (s *Service) deliveryTo(id string, e *eventRow, op match.Op) (delivery, bool) {
-	x := s.sub(id)
-	if x == nil || e.Seq <= x.startSeq {
-		return delivery{}, false
-	}
-	return x.delivery(e, op), true
-}
-
+// delivery returns the delivery of an event to x.
 func (x *sub) delivery(e *eventRow, op match.Op) delivery {
 	d := delivery{sub: x.id, seq: e.Seq, op: op}
 	switch x.doc.Ordering {

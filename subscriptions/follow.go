@@ -91,7 +91,11 @@ func (w *worker) apply(changed []string, g int64) []*attempt {
 	for _, id := range changed {
 		isChanged[id] = true
 		if q := w.set.Get(id); q != nil {
-			w.equip(q, w.s.sub(id))
+			x, st := w.s.sub(id), stateOf(q)
+			if x != nil && st.sub != nil && x.startSeq != st.sub.startSeq {
+				st.reread = true // it was stopped meanwhile, and what waited is gone
+			}
+			w.equip(q, x)
 			q.Wake()
 			w.set.Offer(q)
 		}

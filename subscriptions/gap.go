@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -52,6 +54,19 @@ func (s *Service) lose(ctx context.Context, tx bun.IDB, sub, reason string, firs
 	}
 	_, err = tx.NewUpdate().Model(&g).Column("from_seq", "to_seq", "count").WherePK().Exec(ctx)
 	return store.Error("subscriptions", "", err)
+}
+
+// widenGaps makes the last gap of each stopped subscription begin no later than
+// the first event that it missed: sequences are not committed in their order.
+func widenGaps(ctx context.Context, tx bun.IDB, missed map[string]int64) error {
+	for _, sub := range slices.Sorted(maps.Keys(missed)) {
+		_, err := exec(ctx, tx, "UPDATE push_gap SET from_seq = ? WHERE from_seq > ? AND id = (SELECT max(id) FROM push_gap WHERE sub = ? AND reason IN (?, ?))",
+			missed[sub], missed[sub], sub, StateDisabled, StateExpired)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // closeGaps ends the open gaps of a subscription at the last event so far.

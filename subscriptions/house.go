@@ -39,7 +39,7 @@ func (s *Service) houseLoop(ctx context.Context) {
 // keepHouse does what depends on time only. It is harmless in several
 // processes at once.
 func (s *Service) keepHouse(ctx context.Context) error {
-	for _, f := range []func(context.Context) error{s.expire, s.expireTokens, s.disableFailing, s.wipeSecrets, s.forgetAnswers, s.sweepLost, s.prune} {
+	for _, f := range []func(context.Context) error{s.reload, s.expire, s.expireTokens, s.disableFailing, s.wipeSecrets, s.forgetAnswers, s.sweepLost, s.prune} {
 		if err := f(ctx); err != nil {
 			return err
 		}
@@ -47,7 +47,9 @@ func (s *Service) keepHouse(ctx context.Context) error {
 	return nil
 }
 
-// stopped returns the ids of a query.
+func (s *Service) reload(ctx context.Context) error { return s.refresh(ctx, s.db.DB()) }
+
+// ids returns the ids that a query finds.
 func (s *Service) ids(ctx context.Context, query string, args ...any) ([]string, error) {
 	var out []string
 	err := each(ctx, s.db.DB(), func(r *sql.Rows) error {

@@ -175,6 +175,9 @@ func (s *Service) save(ctx context.Context, tx *store.Tx, batch []*result) error
 		return err
 	}
 	gone := map[string]int64{}
+	if err := s.saveHealth(ctx, tx, batch); err != nil { // first: see abandon
+		return err
+	}
 	if err := s.saveDelivered(ctx, tx, batch, gone); err != nil {
 		return err
 	}
@@ -185,9 +188,6 @@ func (s *Service) save(ctx context.Context, tx *store.Tx, batch []*result) error
 		return err
 	}
 	if err := s.saveAttempts(ctx, tx, batch); err != nil {
-		return err
-	}
-	if err := s.saveHealth(ctx, tx, batch); err != nil {
 		return err
 	}
 	for _, r := range batch {

@@ -103,8 +103,11 @@ func (s *Service) fanOutRecord(ctx context.Context, tx bun.IDB, ref kedge.Ref) e
 	if err := s.refresh(ctx, tx); err != nil {
 		return err
 	}
-	list, taken, err := s.matchEvents(rows)
+	list, taken, missed, err := s.matchEvents(rows)
 	if err != nil {
+		return err
+	}
+	if err := widenGaps(ctx, tx, missed); err != nil {
 		return err
 	}
 	if _, err := s.enqueue(ctx, own, next, list); err != nil {

@@ -64,8 +64,7 @@ type Service struct {
 	mu         sync.RWMutex
 	generation int64
 	subs       map[string]*sub
-	index      *match.Index // of those that queue: active and paused
-	stored     *match.Index // of those that events are kept for: also the lately disabled
+	stored     *match.Index // of those that events are kept for: active, paused, lately disabled or expired
 
 	offset atomic.Int64 // ns that the database's clock is ahead
 
@@ -87,7 +86,7 @@ func New(ctx context.Context, db *store.Store, local connectors.Driver, hc *http
 		opts = &Options{}
 	}
 	s := &Service{db: db, http: hc, cfg: cfg, opts: *opts, log: opts.Logger, subs: map[string]*sub{},
-		index: match.NewIndex(), stored: match.NewIndex(), wake: make(chan struct{}, 1), seen: make(chan struct{}, 1), unproven: make(chan string, 1024)}
+		stored: match.NewIndex(), wake: make(chan struct{}, 1), seen: make(chan struct{}, 1), unproven: make(chan string, 1024)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

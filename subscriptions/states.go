@@ -40,11 +40,17 @@ func (s *Service) setState(ctx context.Context, tx *store.Tx, row *subRow, doc *
 			return err
 		}
 	}
+	return nil
+}
+
+// setDue lets the queue of a row be claimed, or not.
+func (s *Service) setDue(ctx context.Context, tx *store.Tx, row *subRow) error {
 	if row.State != StateActive {
 		_, err := exec(ctx, tx, "UPDATE push_queue SET due_at = NULL WHERE sub = ?", row.ID)
 		return err
 	}
-	_, err := exec(ctx, tx, "UPDATE push_queue SET due_at = ? WHERE sub = ?", s.now(), row.ID)
+	// Also without deliveries: there may be a gap to tell of.
+	_, err := exec(ctx, tx, "INSERT INTO push_queue (sub, due_at, holder, token, pending) VALUES (?, ?, '', 0, 0) ON CONFLICT (sub) DO UPDATE SET due_at = excluded.due_at", row.ID, s.now())
 	return err
 }
 
@@ -70,7 +76,7 @@ func (s *Service) Delete(ctx context.Context, by Caller, id string) error {
 		if _, err := tx.NewUpdate().Model(row).WherePK().Exec(ctx); err != nil {
 			return store.Error("subscriptions", "", err)
 		}
-		for _, table := range []string{"push_queue", "push_delivery", "push_attempt", "push_dead", "push_gap", "push_replay"} {
+		for _, table := range []string{"push_delivery", "push_attempt", "push_dead", "push_gap", "push_replay", "push_queue"} {
 			if _, err := exec(ctx, tx, "DELETE FROM "+table+" WHERE sub = ?", id); err != nil {
 				return err
 			}
@@ -98,7 +104,7 @@ func (s *Service) disable(ctx context.Context, id, reason string) error {
 			return err
 		}
 		done = true
-		return s.abandon(ctx, tx, id, state)
+		return s.abandon(ctx, tx, state, id)
 	})
 	if err == nil && done {
 		s.log.Warn("subscription was stopped", "subscription", id, "state", state, "reason", reason)
@@ -108,28 +114,34 @@ func (s *Service) disable(ctx context.Context, id, reason string) error {
 	return err
 }
 
-// abandon removes what waits for a subscription and opens a gap from there on.
-func (s *Service) abandon(ctx context.Context, tx *store.Tx, id, reason string) error {
-	var first sql.NullInt64
-	var n int64
-	if err := tx.QueryRowContext(ctx, "SELECT min(event_seq), count(*) FROM push_delivery WHERE sub = ?", id).Scan(&first, &n); err != nil {
-		return store.Error("subscriptions", "", err)
+// abandon removes what waits for subscriptions and opens gaps from there on.
+// Rows are locked in one order everywhere: subscriptions, deliveries, queues.
+func (s *Service) abandon(ctx context.Context, tx *store.Tx, reason string, ids ...string) error {
+	last, err := lastSeq(ctx, tx)
+	if err != nil {
+		return err
 	}
-	if !first.Valid {
-		last, err := lastSeq(ctx, tx)
-		if err != nil {
+	for _, id := range ids {
+		var first sql.NullInt64
+		if err := tx.QueryRowContext(ctx, "SELECT min(event_seq) FROM push_delivery WHERE sub = ?", id).Scan(&first); err != nil {
+			return store.Error("subscriptions", "", err)
+		}
+		if !first.Valid {
+			first.Int64 = last + 1
+		}
+		if err := s.lose(ctx, tx, id, reason, first.Int64, 0, -1); err != nil {
 			return err
 		}
-		first.Int64 = last + 1
+		if _, err := exec(ctx, tx, "DELETE FROM push_delivery WHERE sub = ?", id); err != nil {
+			return err
+		}
 	}
-	if err := s.lose(ctx, tx, id, reason, first.Int64, 0, -1); err != nil {
-		return err
+	for _, id := range ids {
+		if _, err := exec(ctx, tx, "UPDATE push_queue SET pending = 0, due_at = NULL WHERE sub = ?", id); err != nil {
+			return err
+		}
 	}
-	if _, err := exec(ctx, tx, "DELETE FROM push_delivery WHERE sub = ?", id); err != nil {
-		return err
-	}
-	_, err := exec(ctx, tx, "UPDATE push_queue SET pending = 0, due_at = NULL WHERE sub = ?", id)
-	return err
+	return nil
 }
 
 // Rotate gives a subscription a new signing secret, which it returns with the

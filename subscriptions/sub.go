@@ -217,7 +217,6 @@ func (s *Service) grantsOf(ctx context.Context, db bun.IDB, rows []subRow) (map[
 
 // put replaces a subscription in memory.
 func (s *Service) put(row *subRow, grants map[string]spec.Grants) {
-	s.index.Remove(row.ID)
 	s.stored.Remove(row.ID)
 	if row.State == stateDeleted {
 		delete(s.subs, row.ID)
@@ -229,10 +228,7 @@ func (s *Service) put(row *subRow, grants map[string]spec.Grants) {
 		return
 	}
 	s.subs[row.ID] = x
-	if x.queues() {
-		s.index.Put(x.id, x.account, scopes)
-	}
-	if x.queues() || x.state == StateDisabled && s.now()-x.changedAt < s.cfg.Retention.Events.Milliseconds() {
+	if x.queues() || (x.state == StateDisabled || x.state == StateExpired) && s.now()-x.changedAt < s.cfg.Retention.Events.Milliseconds() {
 		s.stored.Put(x.id, x.account, scopes)
 	}
 }

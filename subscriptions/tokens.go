@@ -195,11 +195,8 @@ func (s *Service) disableOf(ctx context.Context, tx *store.Tx, token string, g i
 			StateDisabled, g, s.now(), id); err != nil {
 			return nil, err
 		}
-		if err := s.abandon(ctx, tx, id, StateDisabled); err != nil {
-			return nil, err
-		}
 	}
-	return ids, nil
+	return ids, s.abandon(ctx, tx, StateDisabled, ids...)
 }
 
 func (s *Service) tellStopped(ctx context.Context, ids []string) {

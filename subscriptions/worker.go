@@ -292,8 +292,9 @@ func poke(c chan struct{}) {
 func (w *worker) release(ctx context.Context) error {
 	now := w.s.now()
 	type idle struct {
-		q   *lanes.Queue
-		due int64
+		q    *lanes.Queue
+		due  int64
+		gone bool
 	}
 	var list []idle
 	w.mu.Lock()
@@ -306,11 +307,11 @@ func (w *worker) release(ctx context.Context) error {
 		case q.InFlight() > 0 || w.unsaved[q] > 0 || !ok && !gone:
 			st.idleSince = 0
 		case gone:
-			list = append(list, idle{q, 0})
+			list = append(list, idle{q, 0, true})
 		case st.idleSince == 0:
 			st.idleSince = now
 		case now-st.idleSince >= idleAfter || w.draining:
-			list = append(list, idle{q, due})
+			list = append(list, idle{q, due, false})
 		}
 	})
 	for _, x := range list {
@@ -319,10 +320,11 @@ func (w *worker) release(ctx context.Context) error {
 	w.mu.Unlock()
 	for _, x := range list {
 		due := sql.NullInt64{Int64: x.due, Valid: x.due != 0}
-		// A due time that fan-out has set meanwhile is the earlier one. That of
-		// a paused subscription is set again when it is resumed.
-		_, err := exec(ctx, w.s.db.DB(), "UPDATE push_queue SET holder = '', due_at = COALESCE(due_at, ?) WHERE sub = ? AND holder = ? AND token = ?",
-			due, x.q.ID, me, x.q.Token)
+		// A due time that fan-out has set meanwhile is the earlier one. Of a
+		// subscription that may not send, as far as is known here, the tables
+		// know better: it may have been resumed.
+		_, err := exec(ctx, w.s.db.DB(), `UPDATE push_queue SET holder = '', due_at = COALESCE(due_at, ?, (SELECT CASE WHEN ? AND state = 'active' THEN ? END FROM push_subscription s WHERE s.id = push_queue.sub))
+WHERE sub = ? AND holder = ? AND token = ?`, due, x.gone, now, x.q.ID, me, x.q.Token)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package subscriptions_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/uptrace/bun/driver/pgdriver"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/connectors"
@@ -303,4 +306,12 @@ func signedAt(p push) time.Time {
 
 func each(t *testing.T, f func(t *testing.T, db *store.Store)) {
 	storetest.Each(t, f, subscriptions.Migrations()...)
+}
+
+// detail is an error with what PostgreSQL says about it.
+func detail(err error) string {
+	if e, ok := errors.AsType[pgdriver.Error](err); ok {
+		return err.Error() + "\n" + e.Field('D') + "\n" + e.Field('W')
+	}
+	return err.Error()
 }
