@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/gorilla/mux"
 
 	"github.com/kedge-sync/kedge"
 )
@@ -41,9 +42,9 @@ func Fail(log *slog.Logger, w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case r.Context().Err() != nil:
 		// Nobody waits for the answer, and the error says mostly that.
-		log.DebugContext(r.Context(), "request left", "method", r.Method, "path", r.URL.Path)
+		log.DebugContext(r.Context(), "request left", "method", r.Method, "route", Route(r))
 	case p.Status == http.StatusInternalServerError:
-		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "route", Route(r), "err", err)
 		p.Detail = "internal error; the log tells more under this request id"
 	}
 	body := problemBody{
@@ -63,6 +64,18 @@ func Fail(log *slog.Logger, w http.ResponseWriter, r *http.Request, err error) {
 	if err := write(w, p.Status, "application/problem+json", body); err != nil {
 		log.DebugContext(r.Context(), "answer not sent", "err", err)
 	}
+}
+
+// Route returns the pattern of the path that r took, or "none". It is for logs
+// and metrics: the path itself may hold keys, which are personal data, or
+// secrets.
+func Route(r *http.Request) string {
+	if route := mux.CurrentRoute(r); route != nil {
+		if pattern, err := route.GetPathTemplate(); err == nil {
+			return pattern
+		}
+	}
+	return "none"
 }
 
 // A FieldError tells what is wrong with one value of a body.

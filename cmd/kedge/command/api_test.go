@@ -53,6 +53,7 @@ entities:
     local: customer
     direction: bidirectional
     conflict: {policy: manual}
+    deletes: {maxRows: 3, maxPercent: 1}
     key: [{external: "No", local: "no", primary: true}]
     fields: [{external: Name, local: name}, {external: Balance, local: balance}]
 `
@@ -210,7 +211,9 @@ func TestAPIOfIntegrations(t *testing.T) {
 		if got := s.do(201, "POST", "/integrations", `{"name": "new", "external": "crm"}`); got["local"] != "local" || got["revision"] != 1.0 {
 			t.Errorf("created %v", got)
 		}
-		s.do(409, "POST", "/integrations", `{"name": "new", "external": "crm"}`)
+		for size, want := range map[int]int{maxBody: 409, maxBody + 1: 413} {
+			s.do(want, "POST", "/integrations", fmt.Sprintf("%-*s", size, `{"name": "new", "external": "crm"}`))
+		}
 		if got := s.items("/integrations?orderby=name%20desc&filter=contains(name,'e')"); len(got) != 2 || got[0]["name"] != "new" || got[1]["name"] != "filed" {
 			t.Errorf("list %v", got)
 		}
@@ -483,6 +486,103 @@ func TestAPIOfRecords(t *testing.T) {
 		s.do(422, "POST", "/deletes/discard", `{}`)
 		s.do(422, "POST", "/deletes/discard", `{"integration": "none"}`)
 		s.do(200, "POST", "/deletes/discard", `{"integration": "filed"}`)
+	})
+}
+
+// walk returns how many different items the pages of a list have.
+func (s *site) walk(path, id string) int {
+	s.t.Helper()
+	seen, cursor := map[any]bool{}, ""
+	for {
+		_, text := s.send(200, "GET", path+"&limit=2&cursor="+cursor, "")
+		var v struct {
+			Items []map[string]any
+			Next  string
+		}
+		if err := json.Unmarshal(text, &v); err != nil {
+			s.t.Fatal(err)
+		}
+		for _, item := range v.Items {
+			if seen[item[id]] {
+				s.t.Errorf("%s: an item comes twice", path)
+			}
+			seen[item[id]] = true
+		}
+		if cursor = v.Next; cursor == "" {
+			return len(seen)
+		}
+	}
+}
+
+func TestPagesOfAPI(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *site) {
+		for _, no := range []string{"C00001", "C00002", "C00003", "C00004", "C00005"} {
+			if err := s.service.Patch("customers", odatatest.Row("No", kedge.String(no), "Balance", kedge.JSON(`"much"`))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.run("filed", "")
+		for _, order := range []string{"", "at", "at%20desc", "key", "entity", "attempts%20desc", "id"} {
+			if n := s.walk("/quarantine?orderby="+order, "id"); n != 5 {
+				t.Errorf("%d rows by %q", n, order)
+			}
+		}
+		if n := s.walk("/log?orderby=at", "id"); n < 6 {
+			t.Errorf("%d log rows", n)
+		}
+
+		// Deletes over the limit wait for a person.
+		var gone []kedge.Key
+		for i := 7; i <= 15; i++ {
+			gone = append(gone, kedge.Key(fmt.Sprintf("C%05d", i)))
+		}
+		if err := s.service.Delete("customers", gone...); err != nil {
+			t.Fatal(err)
+		}
+		if state := s.run("filed", `{"full": true}`); state != "stopped" {
+			t.Errorf("state %s", state)
+		}
+		for _, order := range []string{"", "localKey", "reason%20desc"} {
+			if n := s.walk("/deletes?orderby="+order, "externalKey"); n != 9 {
+				t.Errorf("%d deletes by %q", n, order)
+			}
+		}
+		if state := s.run("filed", `{"forceDeletes": true}`); state == "stopped" {
+			t.Errorf("state %s", state)
+		}
+		if n := s.walk("/deletes?", "externalKey"); n != 0 {
+			t.Errorf("%d deletes", n)
+		}
+
+		// Uploads and conflicts.
+		for i := 1; i <= 5; i++ {
+			no := fmt.Sprintf("C%05d", i)
+			if err := s.service.Patch("customers", odatatest.Row("No", kedge.String(no), "Balance", kedge.Decimal("1.00"))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.run("filed", "")
+		s.sql("UPDATE customer SET name = 'Ours'")
+		if err := s.service.Patch("customers", odatatest.Row("No", kedge.String("C00001"), "Name", kedge.String("Theirs"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.service.Patch("customers", odatatest.Row("No", kedge.String("C00002"), "Name", kedge.String("Theirs"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.service.Patch("customers", odatatest.Row("No", kedge.String("C00003"), "Name", kedge.String("Theirs"))); err != nil {
+			t.Fatal(err)
+		}
+		s.run("filed", "")
+		for _, order := range []string{"", "at", "localKey", "policy"} {
+			if n := s.walk("/conflicts?orderby="+order, "id"); n != 3 {
+				t.Errorf("%d conflicts by %q", n, order)
+			}
+		}
+		for _, order := range []string{"", "createdAt", "localKey", "state", "attempts"} {
+			if n := s.walk("/transactions?orderby="+order, "id"); n < 5 {
+				t.Errorf("%d transactions by %q", n, order)
+			}
+		}
 	})
 }
 

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gorilla/mux"
-
 	"github.com/kedge-sync/kedge/internal/httpapi"
 )
 
@@ -76,9 +74,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 func noteRoute(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
-			if route := mux.CurrentRoute(r); route != nil {
-				v.route, _ = route.GetPathTemplate()
-			}
+			v.route = httpapi.Route(r)
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -65,7 +65,10 @@ func newFrame(s *store.Store, change func(*server.Options), modules ...server.Mo
 }
 
 // api is a module with a route of each kind.
-func api() server.Module {
+func api(log *slog.Logger) server.Module {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	ok := func(w http.ResponseWriter, r *http.Request) error {
 		return httpapi.WriteJSON(w, 200, httpapi.RequestID(r.Context()))
 	}
@@ -73,6 +76,7 @@ func api() server.Module {
 		Name: "api",
 		Routes: func(r *mux.Router) {
 			r.Handle("/public/{name}", httpapi.Handle(slog.New(slog.DiscardHandler), ok)).Methods("GET")
+			r.Handle("/broken/{name}", httpapi.Handle(log, func(http.ResponseWriter, *http.Request) error { return errors.New("broken") })).Methods("GET")
 			r.HandleFunc("/panic", func(http.ResponseWriter, *http.Request) { panic("secret of panic") }).Methods("GET")
 			r.HandleFunc("/index", func(http.ResponseWriter, *http.Request) { _ = []int{}[len(r.GetRoute("x").GetName())] }).Methods("GET")
 			r.HandleFunc("/half", func(w http.ResponseWriter, _ *http.Request) {
@@ -133,7 +137,7 @@ func (f *frame) check(t *testing.T, want int, c call) {
 
 func TestWithoutTokenOnlyThisMachineIsServed(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		f := newFrame(s, nil, api())
+		f := newFrame(s, nil, api(nil))
 		for _, path := range []string{"/api/v1/things", "/public/x", "/healthz", "/readyz", "/metrics"} {
 			f.check(t, 200, call{method: "GET", path: path})
 			f.check(t, 200, call{method: "GET", path: path, host: "localhost:1", remote: "[::1]:2", origin: "http://[::1]:8080"})
@@ -179,7 +183,7 @@ func TestReachOfListener(t *testing.T) {
 
 func TestTokens(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		f, replica := newFrame(s, nil, api()), newFrame(s, nil, api())
+		f, replica := newFrame(s, nil, api(nil)), newFrame(s, nil, api(nil))
 		f.check(t, 200, call{method: "GET", path: "/api/v1/things"})
 		admin, adminSecret, err := f.tokens.Create(t.Context(), "ops", server.ScopeAdmin, "me")
 		if err != nil {
@@ -231,7 +235,7 @@ func TestTokens(t *testing.T) {
 		if _, err := f.tokens.Revoke(t.Context(), "ops"); kedge.KindOf(err) != kedge.NotFound {
 			t.Errorf("revoked twice: %v", err)
 		}
-		for _, f := range []*frame{f, replica, newFrame(s, nil, api())} { // at once, and the API does not open again
+		for _, f := range []*frame{f, replica, newFrame(s, nil, api(nil))} { // at once, and the API does not open again
 			f.check(t, 401, call{method: "GET", path: "/api/v1/things", token: "Bearer " + adminSecret})
 			f.check(t, 401, call{method: "GET", path: "/api/v1/things"})
 		}
@@ -243,7 +247,7 @@ func TestTokens(t *testing.T) {
 
 func TestPanics(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		f := newFrame(s, nil, api())
+		f := newFrame(s, nil, api(nil))
 		f.check(t, 500, call{method: "GET", path: "/panic"})
 		f.check(t, 500, call{method: "GET", path: "/index"})
 		if log := f.log.String(); strings.Contains(log, "secret of panic") || !strings.Contains(log, "server_test.go:") || !strings.Contains(log, "nil pointer") {
@@ -264,11 +268,16 @@ func TestPanics(t *testing.T) {
 
 func TestLogAndMetricsHoldNoPathsOrQueries(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		f := newFrame(s, nil, api())
+		var failures bytes.Buffer
+		f := newFrame(s, nil, api(slog.New(slog.NewTextHandler(&failures, nil))))
+		f.do(call{method: "GET", path: "/broken/anna@example.com?mail=anna@example.com"})
 		id := strings.Trim(f.do(call{method: "GET", path: "/public/anna@example.com?mail=anna@example.com"}).Body.String(), "\"\n")
 		f.do(call{method: "GET", path: "/nowhere/anna@example.com"})
 		f.do(call{method: "ANNA", path: "/nowhere"})
-		log, metrics := f.log.String(), f.do(call{method: "GET", path: "/metrics"}).Body.String()
+		if !strings.Contains(failures.String(), "route=/broken/{name} err=broken") {
+			t.Errorf("log %s", failures.String())
+		}
+		log, metrics := f.log.String()+failures.String(), f.do(call{method: "GET", path: "/metrics"}).Body.String()
 		if strings.Contains(strings.ToLower(log+metrics), "anna") {
 			t.Errorf("personal data in %s\n%s", log, metrics)
 		}

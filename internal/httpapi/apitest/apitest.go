@@ -24,6 +24,7 @@ import (
 
 // A document is openapi.yaml as it is read.
 type document struct {
+	root     any
 	paths    map[string]map[string]any // path → method or "parameters" → operation
 	shared   map[string]map[string]any // of components/responses
 	patterns []pattern
@@ -50,7 +51,7 @@ var load = sync.OnceValues(func() (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &document{paths: map[string]map[string]any{}, shared: map[string]map[string]any{}, compiler: jsonschema.NewCompiler(), schemas: map[string]*jsonschema.Schema{}}
+	d := &document{root: root, paths: map[string]map[string]any{}, shared: map[string]map[string]any{}, compiler: jsonschema.NewCompiler(), schemas: map[string]*jsonschema.Schema{}}
 	d.compiler.AssertFormat()
 	if err := d.compiler.AddResource(resource, root); err != nil {
 		return nil, err
@@ -240,6 +241,8 @@ func Valid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.refs(t, "", d.root)
+	ids := map[any]string{}
 	for path, item := range d.paths {
 		for method, op := range item {
 			if !slices.Contains(methods, method) {
@@ -251,11 +254,12 @@ func Valid(t *testing.T) {
 					t.Errorf("%s %s has no %s", method, path, want)
 				}
 			}
+			if other, twice := ids[operation["operationId"]]; twice {
+				t.Errorf("%s %s has the operationId of %s", method, path, other)
+			}
+			ids[operation["operationId"]] = method + " " + path
 			responses, _ := operation["responses"].(map[string]any)
 			for code, r := range responses {
-				if ref, ok := r.(map[string]any)["$ref"].(string); ok && d.shared[strings.TrimPrefix(ref, "#/components/responses/")] == nil {
-					t.Errorf("%s %s: there is no %s", method, path, ref)
-				}
 				content, _ := r.(map[string]any)["content"].(map[string]any)
 				for media := range content {
 					if !strings.HasSuffix(media, "json") {
@@ -269,6 +273,33 @@ func Valid(t *testing.T) {
 			for media := range content {
 				d.compile(t, "paths", path, method, "requestBody", "content", media, "schema")
 			}
+		}
+	}
+}
+
+// refs requires each reference below v to lead somewhere.
+func (d *document) refs(t *testing.T, at string, v any) {
+	t.Helper()
+	switch v := v.(type) {
+	case []any:
+		for i, x := range v {
+			d.refs(t, fmt.Sprintf("%s/%d", at, i), x)
+		}
+	case map[string]any:
+		for name, x := range v {
+			d.refs(t, at+"/"+name, x)
+		}
+		ref, ok := v["$ref"].(string)
+		if !ok {
+			return
+		}
+		var target any = d.root
+		for step := range strings.SplitSeq(strings.TrimPrefix(ref, "#/"), "/") {
+			m, _ := target.(map[string]any)
+			target = m[step]
+		}
+		if target == nil {
+			t.Errorf("%s: there is no %s", at, ref)
 		}
 	}
 }
