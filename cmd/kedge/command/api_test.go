@@ -38,6 +38,9 @@ type gate struct{ arrived, open chan struct{} }
 const siteConfig = `version: 1
 log: {level: error}
 store: {dsn: %q}
+keys: [{id: k1, value: "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="}]
+server: {publicURL: "https://kedge.example.com"}
+subscriptions: {entities: {order: {fields: [name]}}}
 connections:
   crm: {kind: odata, url: %q}
   down: {kind: odata, url: "http://127.0.0.1:1/"}
@@ -583,6 +586,42 @@ func TestPagesOfAPI(t *testing.T) {
 				t.Errorf("%d transactions by %q", n, order)
 			}
 		}
+	})
+}
+
+// The routes of subscriptions answer as openapi.yaml says; what they do is
+// tested with them.
+func TestAPIOfSubscriptions(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *site) {
+		token := s.do(201, "POST", "/push-tokens", `{"account": "acme", "grants": [{"entity": "order", "manage": true}]}`)["token"].(string)
+		s.items("/push-tokens?account=acme")
+		sub := s.do(201, "POST", "/subscriptions", `{"account": "acme", "url": "https://hooks.example.com/x", "resource": "order", "events": ["create"]}`)["id"].(string)
+		s.items("/subscriptions?state=active")
+		path := "/subscriptions/" + sub
+		for _, list := range []string{"/attempts", "/deliveries", "/deliveries?state=dead", "/gaps"} {
+			s.items(path + list)
+		}
+		s.do(200, "GET", path, "")
+		s.do(200, "PATCH", path, `{"description": "x"}`)
+		s.do(200, "POST", path+"/rotate-secret", "")
+		s.do(404, "GET", path+"/events/msg_1", "")
+		for _, own := range []string{"/subscriptions", path, path + "/attempts", path + "/gaps", "/resources", "/resources/order", "/resources/order/$schema", "/resources/order/$sample"} {
+			r, err := http.NewRequestWithContext(t.Context(), "GET", s.url+own, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+token)
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != 200 {
+				t.Errorf("%s: %d", own, resp.StatusCode)
+			}
+		}
+		s.do(200, "DELETE", path, "")
+		s.do(404, "GET", path, "")
 	})
 }
 
