@@ -42,6 +42,7 @@ type Subscription struct {
 	UpdatedAt   time.Time  `json:"updatedAt"`
 	FailingFrom *time.Time `json:"failingSince,omitempty"`
 	LastOkAt    *time.Time `json:"lastSuccessAt,omitempty"`
+	Declared    bool       `json:"declared,omitempty"`  // by the config, and changed only there
 	PublicKey   string     `json:"publicKey,omitempty"` // whpk_… of ed25519
 	spec.Doc
 	Generation int64 `json:"-"` // changes with every change; for entity tags
@@ -173,7 +174,7 @@ func (s *Service) show(row *subRow) (*Subscription, error) {
 	}
 	out := &Subscription{ID: row.ID, Account: row.Account, User: row.UserID, Reason: row.Reason, Generation: row.Generation,
 		CreatedAt: time.UnixMilli(row.CreatedAt).UTC(), UpdatedAt: time.UnixMilli(row.ChangedAt).UTC(),
-		FailingFrom: timeOf(row.FirstFailAt), LastOkAt: timeOf(row.LastOkAt)}
+		FailingFrom: timeOf(row.FirstFailAt), LastOkAt: timeOf(row.LastOkAt), Declared: isDeclared(row.ID)}
 	if err := json.Unmarshal([]byte(row.Spec), &out.Doc); err != nil {
 		return nil, err
 	}
@@ -241,6 +242,15 @@ func (s *Service) row(ctx context.Context, db bun.IDB, by Caller, id string) (*s
 		return nil, &kedge.Error{Op: "subscriptions", Kind: kedge.NotFound, Err: errors.New("there is no such subscription")}
 	}
 	return row, nil
+}
+
+// own returns the row of a subscription that by may see and change.
+func (s *Service) own(ctx context.Context, db bun.IDB, by Caller, id string) (*subRow, error) {
+	row, err := s.row(ctx, db, by, id)
+	if err == nil && isDeclared(id) {
+		err = &kedge.Error{Op: "subscriptions", Kind: kedge.Conflict, Err: errors.New("the subscription is declared in the config file; change it there")}
+	}
+	return row, err
 }
 
 // covers reports whether by's grants allow anything of the subscription.
@@ -314,7 +324,7 @@ func (s *Service) List(ctx context.Context, by Caller, f ListFilter) (out []*Sub
 func (s *Service) Update(ctx context.Context, by Caller, id string, patch []byte, match func(*Subscription) error) (*Subscription, error) {
 	var out *subRow
 	err := s.change(ctx, func(ctx context.Context, tx *store.Tx, g int64) error {
-		row, err := s.row(ctx, tx, by, id)
+		row, err := s.own(ctx, tx, by, id)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -25,6 +26,9 @@ func declaredID(name string) string {
 	h := sha256.Sum256([]byte(name))
 	return declaredPrefix + hex.EncodeToString(h[:10])
 }
+
+// isDeclared reports whether the config declares the subscription.
+func isDeclared(id string) bool { return strings.HasPrefix(id, declaredPrefix) }
 
 // declare makes the subscriptions of the config, changes those that have
 // changed, and disables those that are gone from it.

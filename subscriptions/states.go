@@ -68,7 +68,7 @@ func (s *Service) resume(ctx context.Context, tx *store.Tx, row *subRow) error {
 // attempt starts.
 func (s *Service) Delete(ctx context.Context, by Caller, id string) error {
 	return s.change(ctx, func(ctx context.Context, tx *store.Tx, g int64) error {
-		row, err := s.row(ctx, tx, by, id)
+		row, err := s.own(ctx, tx, by, id)
 		if err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func (s *Service) Rotate(ctx context.Context, by Caller, id string, overlap time
 	var key signature.Key
 	until := s.time().Add(overlap)
 	err := s.change(ctx, func(ctx context.Context, tx *store.Tx, g int64) error {
-		row, err := s.row(ctx, tx, by, id)
+		row, err := s.own(ctx, tx, by, id)
 		if err != nil {
 			return err
 		}

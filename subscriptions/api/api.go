@@ -36,6 +36,8 @@ type API struct {
 	proofs    *limits // tests and handshakes, by subscription
 }
 
+var errNoReplay = errors.New("there is no such replay")
+
 // The limits of callers.
 const (
 	requestsPerSecond = 20
@@ -69,12 +71,13 @@ type door func(h func(*call) error) http.Handler
 
 // Routes adds the routes for subscribers.
 func (a *API) Routes(r *mux.Router) {
-	a.resourceRoutes(r)
+	a.resourceRoutes(r, a.lister)
 	a.subscriptionRoutes(r, a.manager, a.creator)
 }
 
 // AdminRoutes adds the routes for operators, below /api/v1.
 func (a *API) AdminRoutes(r *mux.Router) {
+	a.resourceRoutes(r, a.operator)
 	a.subscriptionRoutes(r, a.operator, a.operator)
 	a.tokenRoutes(r)
 }
@@ -95,6 +98,9 @@ func (a *API) subscriptionRoutes(r *mux.Router, door, create door) {
 	handle(http.MethodGet, "/{id}/deliveries", (*call).deliveries)
 	handle(http.MethodGet, "/{id}/events/{msg}", (*call).message)
 	handle(http.MethodGet, "/{id}/gaps", (*call).gaps)
+	handle(http.MethodPost, "/{id}/replay", (*call).startReplay)
+	handle(http.MethodGet, "/{id}/replays/{rid}", (*call).getReplay)
+	handle(http.MethodDelete, "/{id}/replays/{rid}", (*call).cancelReplay)
 }
 
 // operator lets in whom the server has let in.

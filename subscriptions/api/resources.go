@@ -11,9 +11,9 @@ import (
 	"github.com/kedge-sync/kedge/subscriptions/resources"
 )
 
-func (a *API) resourceRoutes(r *mux.Router) {
+func (a *API) resourceRoutes(r *mux.Router, door door) {
 	handle := func(path string, h func(*call) error) {
-		r.Handle("/resources"+path, a.lister(h)).Methods(http.MethodGet)
+		r.Handle("/resources"+path, door(h)).Methods(http.MethodGet)
 	}
 	handle("", (*call).entities)
 	handle("/{entity}", (*call).records)

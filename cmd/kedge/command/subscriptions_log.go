@@ -61,19 +61,20 @@ func (a *app) subGaps() *cobra.Command {
 
 func (a *app) subReplay() *cobra.Command {
 	var dead, force bool
-	var gap, from, to int64
+	var gap int64
+	var from, to string
 	var messages []string
 	c := &cobra.Command{
 		Use: "replay ID", Short: "Send messages again: dead letters, a gap, single ones or a range", Args: cobra.ExactArgs(1),
 		Example: examples("kedge subscriptions replay sub_019f4c1e --dead", "kedge subscriptions replay sub_019f4c1e --gap 3",
-			"kedge subscriptions replay sub_019f4c1e --messages msg_k3a,msg_k3b", "kedge subscriptions replay sub_019f4c1e --from 1000 --to 2000 --force"),
+			"kedge subscriptions replay sub_019f4c1e --messages msg_k3a,msg_k3b", "kedge subscriptions replay sub_019f4c1e --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z --force"),
 	}
 	f := c.Flags()
 	f.BoolVar(&dead, "dead", false, "all dead letters")
 	f.Int64Var(&gap, "gap", 0, "the gap with this number")
 	f.StringSliceVar(&messages, "messages", nil, "these messages, at most 1000")
-	f.Int64Var(&from, "from", 0, "first sequence of a range")
-	f.Int64Var(&to, "to", 0, "last sequence of a range")
+	f.StringVar(&from, "from", "", "what happened from this time on, such as 2026-03-01T09:30:00Z")
+	f.StringVar(&to, "to", "", "what happened before this time; default: now")
 	f.BoolVar(&force, "force", false, "with a range: also what arrived already")
 	return a.calling(c, func(cmd *cobra.Command, r *apiClient, args []string) error {
 		body := map[string]any{}
@@ -86,11 +87,16 @@ func (a *app) subReplay() *cobra.Command {
 		if messages != nil {
 			body["messages"] = messages
 		}
-		if from != 0 || to != 0 {
-			body["from"], body["to"], body["force"] = from, to, force
+		for name, t := range map[string]string{"from": from, "to": to} {
+			if t != "" {
+				body[name] = t
+			}
+		}
+		if force {
+			body["force"] = true
 		}
 		if len(body) == 0 {
-			return usagef("say what to send again: --dead, --gap, --messages, or --from and --to")
+			return usagef("say what to send again: --dead, --gap, --messages, or --from")
 		}
 		var raw json.RawMessage
 		if err := r.call(cmd.Context(), "POST", subPath(args[0], "replay"), nil, body, &raw); err != nil {
