@@ -162,6 +162,14 @@ func (s *Service) eventOf(e *eventRow, values bool) (*match.Event, error) {
 	if !values || entry == nil {
 		return ev, nil
 	}
+	for via := range entry.Parents {
+		if group := s.catalog.Group(entry, via, ev.Key); group != "" {
+			if ev.Groups == nil {
+				ev.Groups = map[string]string{}
+			}
+			ev.Groups[via] = group
+		}
+	}
 	var err error
 	if ev.After, err = payload.ReadImage([]byte(e.Image), entry.Schema); err == nil && e.Before != "" {
 		ev.Before, err = payload.ReadImage([]byte(e.Before), entry.Schema)

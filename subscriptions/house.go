@@ -39,7 +39,7 @@ func (s *Service) houseLoop(ctx context.Context) {
 // keepHouse does what depends on time only. It is harmless in several
 // processes at once.
 func (s *Service) keepHouse(ctx context.Context) error {
-	for _, f := range []func(context.Context) error{s.reload, s.expire, s.expireTokens, s.disableFailing, s.wipeSecrets, s.forgetAnswers, s.sweepLost, s.prune} {
+	for _, f := range []func(context.Context) error{s.reload, s.Refresh, s.expire, s.expireTokens, s.disableFailing, s.wipeSecrets, s.forgetAnswers, s.sweepLost, s.prune} {
 		if err := f(ctx); err != nil {
 			return err
 		}

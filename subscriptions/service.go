@@ -43,7 +43,10 @@ type Options struct {
 	Rand       func() float64        // for jitter, in [0, 1); nil means math/rand/v2
 	Metrics    prometheus.Registerer // nil: none
 	Suppressor Suppressor            // nil: nobody is suppressed
-	Operator   *httpclient.Client    // way to Config.Notices.URL; nil: as to targets
+	// Pushed reports whether an entity of the local schema is a table of pushed
+	// data. nil: none is. It is asked after the schema was read.
+	Pushed   func(entity string) bool
+	Operator *httpclient.Client // way to Config.Notices.URL; nil: as to targets
 	// Allowed reports whether a request to the URL would pass the egress guard
 	// as far as that can be told without connecting. nil: all do.
 	Allowed func(ctx context.Context, url string) error
@@ -57,6 +60,7 @@ type Service struct {
 	cfg     Config
 	opts    Options
 	log     *slog.Logger
+	local   connectors.Driver
 	catalog *spec.Catalog
 	metrics *metrics
 
@@ -85,7 +89,7 @@ func New(ctx context.Context, db *store.Store, local connectors.Driver, hc *http
 	if opts == nil {
 		opts = &Options{}
 	}
-	s := &Service{db: db, http: hc, cfg: cfg, opts: *opts, log: opts.Logger, subs: map[string]*sub{},
+	s := &Service{db: db, http: hc, cfg: cfg, opts: *opts, log: opts.Logger, local: local, subs: map[string]*sub{},
 		stored: match.NewIndex(), wake: make(chan struct{}, 1), seen: make(chan struct{}, 1), unproven: make(chan string, 1024)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -97,7 +101,7 @@ func New(ctx context.Context, db *store.Store, local connectors.Driver, hc *http
 	if err != nil {
 		return nil, err
 	}
-	if s.catalog, err = spec.NewCatalog(cfg.Entities, schema); err != nil {
+	if s.catalog, err = spec.NewCatalog(cfg.Entities, schema, s.opts.Pushed); err != nil {
 		return nil, err
 	}
 	if s.metrics, err = newMetrics(s, opts.Metrics); err != nil {
@@ -105,6 +109,25 @@ func New(ctx context.Context, db *store.Store, local connectors.Driver, hc *http
 	}
 	s.worker = newWorker(s)
 	return s, s.refresh(ctx, db.DB())
+}
+
+// Refresh takes tables over as they are now: those that were made or changed
+// since the service was.
+func (s *Service) Refresh(ctx context.Context) error {
+	schema, err := s.local.Schema(ctx)
+	if err != nil {
+		return err
+	}
+	changed, err := s.catalog.Load(schema, s.opts.Pushed)
+	if err != nil || !changed {
+		return err
+	}
+	s.loading.Lock()
+	s.mu.Lock()
+	s.generation = 1 // all subscriptions are read anew, also the deleted ones
+	s.mu.Unlock()
+	s.loading.Unlock()
+	return s.refresh(ctx, s.db.DB())
 }
 
 // Catalog returns what can be subscribed.

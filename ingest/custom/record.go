@@ -30,6 +30,12 @@ func (t *Table) record(k resourceKey, name string, data []byte) (*kedge.Record, 
 	return r, nil
 }
 
+// Record returns a stored resource as a record with the fields of the table's
+// views. Those that the data does not have are missing.
+func (t *Table) Record(r *Resource) (*kedge.Record, error) {
+	return t.record(resourceKey{r.Meta.GroupKey, r.Meta.ID}, r.Meta.Name, r.Data)
+}
+
 // columnValue is the value of a column, null if the data has another type.
 func columnValue(typ kedge.Type, raw jsontext.Value) kedge.Value {
 	kind := raw.Kind()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -34,6 +35,8 @@ type API struct {
 	log       *slog.Logger
 	requests  *limits // by token
 	proofs    *limits // tests and handshakes, by subscription
+	now       func() time.Time
+	looked    atomic.Int64 // when it was looked for new tables, Unix seconds
 }
 
 var errNoReplay = errors.New("there is no such replay")
@@ -52,7 +55,7 @@ func New(o Options) *API {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &API{service: o.Service, resources: o.Resources, log: o.Logger,
+	return &API{service: o.Service, resources: o.Resources, log: o.Logger, now: o.Now,
 		requests: newLimits(o.Now, requestsPerSecond, requestsPerSecond), proofs: newLimits(o.Now, proofsPerMinute/60., proofsPerMinute)}
 }
 
@@ -101,6 +104,15 @@ func (a *API) subscriptionRoutes(r *mux.Router, door, create door) {
 	handle(http.MethodPost, "/{id}/replay", (*call).startReplay)
 	handle(http.MethodGet, "/{id}/replays/{rid}", (*call).getReplay)
 	handle(http.MethodDelete, "/{id}/replays/{rid}", (*call).cancelReplay)
+}
+
+// look takes over tables that were made since, once a second at most.
+func (c *call) look() error {
+	now := c.now().Unix()
+	if c.service.Catalog().Complete() || c.looked.Swap(now) == now {
+		return nil
+	}
+	return c.service.Refresh(c.r.Context())
 }
 
 // operator lets in whom the server has let in.

@@ -13,7 +13,12 @@ import (
 
 func (a *API) resourceRoutes(r *mux.Router, door door) {
 	handle := func(path string, h func(*call) error) {
-		r.Handle("/resources"+path, door(h)).Methods(http.MethodGet)
+		r.Handle("/resources"+path, door(func(c *call) error {
+			if err := c.look(); err != nil {
+				return err
+			}
+			return h(c)
+		})).Methods(http.MethodGet)
 	}
 	handle("", (*call).entities)
 	handle("/{entity}", (*call).records)

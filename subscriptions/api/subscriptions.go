@@ -65,6 +65,9 @@ func (c *call) create() error {
 	if err != nil {
 		return err
 	}
+	if err := c.look(); err != nil {
+		return err
+	}
 	var sub *subscriptions.Subscription
 	var secret string
 	if keys := c.r.Header.Values("Idempotency-Key"); len(keys) > 0 {

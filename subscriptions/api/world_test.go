@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"github.com/kedge-sync/kedge/connectors"
 	"github.com/kedge-sync/kedge/connectors/sqltable"
 	"github.com/kedge-sync/kedge/internal/httpapi"
+	"github.com/kedge-sync/kedge/internal/httpapi/apitest"
 	"github.com/kedge-sync/kedge/internal/httpclient"
 	"github.com/kedge-sync/kedge/internal/signature"
 	"github.com/kedge-sync/kedge/internal/store"
@@ -137,7 +139,7 @@ func (w *world) serve(log *slog.Logger) {
 	r := httpapi.NewRouter(log)
 	a.Routes(r)
 	a.AdminRoutes(r.PathPrefix("/api/v1").Subrouter())
-	srv := httptest.NewServer(httpapi.WithRequestID(r))
+	srv := httptest.NewServer(httpapi.WithRequestID(apitest.Checked(w.t, r)))
 	w.t.Cleanup(srv.Close)
 	w.url = srv.URL
 }
@@ -148,7 +150,7 @@ func (w *world) run() {
 	go func() { done <- w.s.Run(ctx) }()
 	w.t.Cleanup(func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) { // while it started
 			w.t.Errorf("Run: %v", err)
 		}
 	})

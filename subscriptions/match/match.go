@@ -54,9 +54,10 @@ type Event struct {
 	Entity        string
 	Key           kedge.Key
 	Op            kedge.Operation
-	Changed       []string      // nil: not known
-	After, Before *kedge.Record // of a delete, After is the last known state; nil Before: not known
-	Scrubbed      bool          // the values were erased: filters count as passed
+	Changed       []string          // nil: not known
+	After, Before *kedge.Record     // of a delete, After is the last known state; nil Before: not known
+	Groups        map[string]string // of pushed data: lookup field: group key that it stays within
+	Scrubbed      bool              // the values were erased: filters count as passed
 	At            time.Time
 }
 
@@ -324,7 +325,12 @@ func (m *matching) places(r *kedge.Record) []place {
 		return out
 	}
 	for field := range m.entity.via {
-		if parent := keyText(r.Get(field)); parent != "" {
+		v := r.Get(field)
+		parent := keyText(v)
+		if group := m.ev.Groups[field]; group != "" && parent != "" {
+			parent = string(kedge.NewKey(kedge.String(group), v))
+		}
+		if parent != "" {
 			out = append(out, place{account, field, parent})
 		}
 	}

@@ -117,7 +117,7 @@ func (l *look) grantCondition(g spec.Grant) (string, bool) {
 	switch {
 	case g.Record != "":
 		r, err := c.GrantRecord(g)
-		if err != nil {
+		if err != nil || e.Pushed {
 			return "", false
 		}
 		for i, name := range e.Schema.Key {
@@ -130,7 +130,7 @@ func (l *look) grantCondition(g spec.Grant) (string, bool) {
 		return "(" + strings.Join(parts, " and ") + ")", true
 	case g.Under != "":
 		r, err := c.ResolveText(g.Under)
-		if err != nil {
+		if err != nil || c.Grouped(e, r.Entity) {
 			return "", false
 		}
 		for _, via := range e.Via(r.Entity) {
@@ -210,7 +210,7 @@ func (l *look) passes(r *kedge.Record) bool {
 // access returns what the viewer may see of a record.
 func (l *look) access(r *kedge.Record) spec.Access {
 	c, e := l.reader.catalog, l.entry
-	own := spec.ResourceOf(e.Name, r.Key, e.Schema.Key)
+	own := e.Resource(r.Key)
 	return l.viewer.Grants.Where(e, func(g spec.Grant) bool {
 		switch {
 		case g.Record != "":
@@ -220,7 +220,7 @@ func (l *look) access(r *kedge.Record) spec.Access {
 			parent, err := c.ResolveText(g.Under)
 			return err == nil && slices.ContainsFunc(e.Via(parent.Entity), func(via string) bool {
 				v := r.Get(via)
-				return !v.IsEmpty() && kedge.NewKey(v) == parent.Key()
+				return !v.IsEmpty() && c.ParentKey(e, via, r.Key, v) == parent.Key()
 			})
 		}
 		return true
@@ -230,9 +230,19 @@ func (l *look) access(r *kedge.Record) spec.Access {
 // resource returns a record as it is listed.
 func (l *look) resource(r *kedge.Record) Resource {
 	e := l.entry
-	out := Resource{Resource: spec.ResourceOf(e.Name, r.Key, e.Schema.Key).String(), Key: map[string]json.RawMessage{}}
+	own := e.Resource(r.Key)
+	out := Resource{Resource: own.String(), Key: map[string]json.RawMessage{}}
 	for _, name := range e.Schema.Key {
 		out.Key[name] = plain(r.Get(name))
+	}
+	for i, v := range own.Values {
+		switch {
+		case !e.Pushed:
+		case own.Names != nil:
+			out.Key[own.Names[i]] = plain(kedge.String(v))
+		default:
+			out.Key["id"] = plain(kedge.String(v))
+		}
 	}
 	out.Title = out.Resource[strings.IndexByte(out.Resource, '/')+1:]
 	if e.Title != "" && slices.Contains(l.access(r).Fields, e.Title) {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
+	"sync/atomic"
 
 	"github.com/kedge-sync/kedge"
 )
@@ -20,9 +22,11 @@ type Entity struct {
 	Operations []kedge.Operation // nil means all three
 }
 
-// A Catalog is the entities that can be subscribed, with their fields.
+// A Catalog is the entities that can be subscribed, with their fields. It is
+// safe for concurrent use.
 type Catalog struct {
-	entries map[string]*Entry
+	offered map[string]Entity
+	entries atomic.Pointer[map[string]*Entry]
 }
 
 // An Entry is one entity of a [Catalog].
@@ -31,16 +35,29 @@ type Entry struct {
 	Entity
 	Schema *kedge.Entity // of its table; of a name that is no table: text fields as configured
 	Table  bool          // its records can be listed
+	// Pushed: a table of pushed data. The key of its records is the id alone in
+	// the group that has no name, and else group key and id.
+	Pushed bool
 }
 
-// NewCatalog checks what the config offers against the tables of schema. Names
-// that are no table are names that workflows use: their events can be
-// subscribed, but not their records.
-func NewCatalog(offered map[string]Entity, schema *kedge.Schema) (*Catalog, error) {
-	c := &Catalog{entries: map[string]*Entry{}}
-	for name, e := range offered {
+// NewCatalog checks what the config offers against the tables of schema; those
+// for which pushed, if not nil, reports true hold pushed data. Names that are no
+// table are names that workflows use, or of tables that are still to be made:
+// their events can be subscribed, but not their records.
+func NewCatalog(offered map[string]Entity, schema *kedge.Schema, pushed func(entity string) bool) (*Catalog, error) {
+	c := &Catalog{offered: offered}
+	_, err := c.Load(schema, pushed)
+	return c, err
+}
+
+// Load takes tables over as they are now, and reports whether anything has
+// changed. After an error everything is as before.
+func (c *Catalog) Load(schema *kedge.Schema, pushed func(entity string) bool) (changed bool, err error) {
+	entries := map[string]*Entry{}
+	for name, e := range c.offered {
 		entry := &Entry{Name: name, Entity: e, Schema: schema.Entity(name)}
 		entry.Table = entry.Schema != nil
+		entry.Pushed = entry.Table && pushed != nil && pushed(name)
 		if !entry.Table {
 			entry.Schema = textEntity(name, e)
 		}
@@ -52,12 +69,16 @@ func NewCatalog(offered map[string]Entity, schema *kedge.Schema) (*Catalog, erro
 				entry.Fields = append(entry.Fields, f.Name)
 			}
 		}
-		if err := entry.check(offered); err != nil {
-			return nil, &kedge.Error{Op: "subscriptions.entities." + name, Kind: kedge.Invalid, Err: err}
+		if err := entry.check(c.offered); err != nil {
+			return false, &kedge.Error{Op: "subscriptions.entities." + name, Kind: kedge.Invalid, Err: err}
 		}
-		c.entries[name] = entry
+		entries[name] = entry
 	}
-	return c, nil
+	if old := c.entries.Load(); old != nil && reflect.DeepEqual(*old, entries) {
+		return false, nil
+	}
+	c.entries.Store(&entries)
+	return true, nil
 }
 
 // textEntity describes an entity of which only the names of fields are known.
@@ -107,17 +128,30 @@ func (e *Entry) check(offered map[string]Entity) error {
 var operations = []kedge.Operation{kedge.OpCreate, kedge.OpUpdate, kedge.OpDelete}
 
 // Entry returns an entity, or nil.
-func (c *Catalog) Entry(name string) *Entry { return c.entries[name] }
+func (c *Catalog) Entry(name string) *Entry { return (*c.entries.Load())[name] }
+
+// Complete reports whether all entities are tables.
+func (c *Catalog) Complete() bool {
+	for _, e := range *c.entries.Load() {
+		if !e.Table {
+			return false
+		}
+	}
+	return true
+}
 
 // Names returns the names of the entities, sorted.
-func (c *Catalog) Names() []string { return slices.Sorted(maps.Keys(c.entries)) }
+func (c *Catalog) Names() []string { return slices.Sorted(maps.Keys(*c.entries.Load())) }
 
 // Resolve returns r as events name it: values in their canonical text, names
 // in the order of the table's key and only if it has several parts.
 func (c *Catalog) Resolve(r Resource) (Resource, error) {
-	e := c.entries[r.Entity]
+	e := c.Entry(r.Entity)
 	if e == nil {
 		return Resource{}, errors.New("not found or not granted")
+	}
+	if e.Pushed && r.IsRecord() {
+		return pushedRecord(r)
 	}
 	if !r.IsRecord() || len(e.Schema.Key) == 0 {
 		return r, nil
@@ -146,6 +180,39 @@ func (c *Catalog) Resolve(r Resource) (Resource, error) {
 		out.Values[i] = string(kedge.NewKey(v))
 	}
 	return out, nil
+}
+
+// pushedKey names the parts of the key of pushed data.
+var pushedKey = []string{"groupKey", "id"}
+
+// pushedRecord returns a record of pushed data as events name it.
+func pushedRecord(r Resource) (Resource, error) {
+	if r.Names == nil {
+		return r, nil
+	}
+	id, group := slices.Index(r.Names, "id"), slices.Index(r.Names, "groupKey")
+	switch {
+	case len(r.Names) == 1 && id == 0:
+		return Resource{Entity: r.Entity, Values: r.Values}, nil
+	case len(r.Names) == 2 && id >= 0 && group >= 0:
+		return Resource{Entity: r.Entity, Names: pushedKey, Values: []string{r.Values[group], r.Values[id]}}, nil
+	}
+	return Resource{}, fmt.Errorf("write %s/ID, or %s/groupKey=G,id=ID", r.Entity, r.Entity)
+}
+
+// Resource returns the resource of a record of e.
+func (e *Entry) Resource(key kedge.Key) Resource {
+	if !e.Pushed {
+		return ResourceOf(e.Name, key, e.Schema.Key)
+	}
+	if parts, err := key.Parts(2); err == nil {
+		return Resource{Entity: e.Name, Names: pushedKey, Values: parts}
+	}
+	parts, err := key.Parts(1)
+	if err != nil {
+		parts = []string{string(key)}
+	}
+	return Resource{Entity: e.Name, Values: parts}
 }
 
 // Via returns the lookup fields of e that point to parent, sorted.

@@ -16,6 +16,7 @@ import (
 	"github.com/kedge-sync/kedge/cmd/kedge/config"
 	"github.com/kedge-sync/kedge/cmd/kedge/server"
 	"github.com/kedge-sync/kedge/connectors"
+	"github.com/kedge-sync/kedge/ingest"
 	"github.com/kedge-sync/kedge/internal/httpclient"
 	"github.com/kedge-sync/kedge/subscriptions"
 	pushapi "github.com/kedge-sync/kedge/subscriptions/api"
@@ -59,15 +60,37 @@ func (a *app) publisher(ctx context.Context, log *slog.Logger, metrics prometheu
 	if err != nil {
 		return nil, err
 	}
-	service, err := subscriptions.New(ctx, s, conn.Driver(), hc, cfg, &subscriptions.Options{Logger: log, Metrics: metrics, Allowed: publicTarget(hc)})
+	stored, err := ingest.New(ingest.Options{Store: s, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	source := newPushSource(conn, stored)
+	o := &subscriptions.Options{Logger: log, Metrics: metrics, Allowed: publicTarget(hc), Pushed: source.Pushed}
+	if o.Operator, err = a.noticeClient(cfg.Notices.URL); err != nil {
+		return nil, err
+	}
+	service, err := subscriptions.New(ctx, s, source, hc, cfg, o)
 	if kedge.KindOf(err) == kedge.Invalid {
 		return nil, a.pushError(err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	a.push = &pusher{service, conn.Driver()}
+	a.push = &pusher{service, source}
 	return a.push, nil
+}
+
+// noticeClient returns the way to the operator's channel, whose address is
+// trusted because the config names it; nil if there is none.
+func (a *app) noticeClient(address string) (*httpclient.Client, error) {
+	if address == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return nil, usage(a.cfg.At("subscriptions.notices.url: is not a URL"))
+	}
+	return httpclient.New(a.withEgress("notices", httpclient.Options{Origin: u}))
 }
 
 func orDefault[T comparable](v, def T) T {
