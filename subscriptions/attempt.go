@@ -123,13 +123,13 @@ func (s *Service) try(a *attempt) answer {
 	ans := answer{at: s.now(), message: payload.MessageID(p.event.Seq, p.event.ID, a.sub.id)}
 	scope := a.sub.scopes[p.event.Entity]
 	op := match.Op(a.row.Op)
-	if scope == nil || !op.Wanted(scope.Operations) {
-		ans.dropped = true
-		return ans
-	}
 	if err := s.saveCollapse(a.ctx, a, p); err != nil {
 		s.report(a.ctx, "collapse", err)
 		ans.again = true
+		return ans
+	}
+	if scope == nil || !op.Wanted(scope.Operations) {
+		ans.dropped = true
 		return ans
 	}
 	m, err := s.message(a, p, scope)

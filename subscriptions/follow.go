@@ -47,12 +47,12 @@ func (w *worker) follow(ctx context.Context) error {
 	}
 	waits := w.apply(changed, g)
 	// Not here: the last second of one target must not delay all others.
-	go func() {
+	w.following.Go(func() {
 		w.outlast(waits)
 		_, err := exec(context.WithoutCancel(ctx), w.s.db.DB(), "UPDATE push_worker SET seen = ? WHERE id = ? AND seen < ?", g, id, g)
 		w.s.report(ctx, "generation", err)
-		w.s.seenLocally(g)
-	}()
+		poke(w.s.seen)
+	})
 	return nil
 }
 
@@ -137,9 +137,6 @@ func (w *worker) outlast(list []*attempt) {
 	}
 }
 
-// seenLocally wakes those of this process who wait for a generation.
-func (s *Service) seenLocally(int64) { poke(s.seen) }
-
 // change runs fn in a transaction with a new generation, and returns when no
 // worker of any process acts on the old state any more.
 func (s *Service) change(ctx context.Context, fn func(ctx context.Context, tx *store.Tx, generation int64) error) error {
@@ -156,8 +153,8 @@ func (s *Service) change(ctx context.Context, fn func(ctx context.Context, tx *s
 	return s.barrier(ctx, g)
 }
 
-// barrier waits until each worker that lives has seen generation g.
-func (s *Service) barrier(ctx context.Context, g int64) error {
+// awaitSeen waits until each worker that lives has seen generation g.
+func (s *Service) awaitSeen(ctx context.Context, g int64) error {
 	deadline := time.Now().Add(barrierMax)
 	for wait := time.Millisecond; ; wait = min(2*wait, pollBusy) {
 		s.signal()

@@ -113,7 +113,7 @@ func (s *Service) exchange(ctx context.Context, r httpclient.Request, ans answer
 		return httpclient.Reply{}, ans
 	}
 	began := time.Now()
-	reply, err := s.http.Send(ctx, r, answerTime)
+	reply, err := s.transport(ctx, r)
 	ans.took, ans.status = time.Since(began), reply.Status
 	ans.class, ans.after = classify(reply, err, s.time())
 	if ans.class != ClassOK {

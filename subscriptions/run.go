@@ -53,6 +53,7 @@ func (w *worker) drain(ctx context.Context) {
 	timer := time.AfterFunc(drainTime, die)
 	defer timer.Stop()
 	w.sending.Wait()
+	w.following.Wait()
 	for {
 		if n, err := w.commit(ctx); n == 0 || err != nil {
 			break

@@ -73,8 +73,12 @@ type Service struct {
 	offset atomic.Int64 // ns that the database's clock is ahead
 
 	worker *worker
-	wake   chan struct{} // something may be there to do
-	seen   chan struct{} // a generation was seen
+	// transport sends a request and barrier waits for the workers; the model
+	// test, which has one thread, replaces them.
+	transport func(context.Context, httpclient.Request) (httpclient.Reply, error)
+	barrier   func(ctx context.Context, generation int64) error
+	wake      chan struct{} // something may be there to do
+	seen      chan struct{} // a generation was seen
 
 	unproven chan string // ids of subscriptions whose handshake is due
 }
@@ -107,6 +111,10 @@ func New(ctx context.Context, db *store.Store, local connectors.Driver, hc *http
 	if s.metrics, err = newMetrics(s, opts.Metrics); err != nil {
 		return nil, err
 	}
+	s.transport = func(ctx context.Context, r httpclient.Request) (httpclient.Reply, error) {
+		return hc.Send(ctx, r, answerTime)
+	}
+	s.barrier = s.awaitSeen
 	s.worker = newWorker(s)
 	return s, s.refresh(ctx, db.DB())
 }

@@ -30,22 +30,23 @@ type worker struct {
 
 	committing sync.Mutex // held while results are written, so that they are in their order
 
-	mu       sync.Mutex
-	id       string // in push_worker; "" before the first beat
-	beaten   time.Time
-	life     context.Context // of attempts; ends with the lease
-	die      context.CancelFunc
-	set      *lanes.Set
-	seen     int64                // generation that attempts are made with
-	scrubs   int64                // erasures that the rows in memory know of
-	flying   map[*attempt]bool    // attempts in flight
-	unsaved  map[*lanes.Queue]int // results that are not committed yet
-	results  []*result
-	notify   chan struct{} // results are there
-	hungry   chan struct{} // rows are wanted
-	draining bool
-	sending  sync.WaitGroup
-	spawn    func(func()) // starts an attempt; tests run it at once
+	mu        sync.Mutex
+	id        string // in push_worker; "" before the first beat
+	beaten    time.Time
+	life      context.Context // of attempts; ends with the lease
+	die       context.CancelFunc
+	set       *lanes.Set
+	seen      int64                // generation that attempts are made with
+	scrubs    int64                // erasures that the rows in memory know of
+	flying    map[*attempt]bool    // attempts in flight
+	unsaved   map[*lanes.Queue]int // results that are not committed yet
+	results   []*result
+	notify    chan struct{} // results are there
+	hungry    chan struct{} // rows are wanted
+	draining  bool
+	sending   sync.WaitGroup
+	following sync.WaitGroup
+	spawn     func(func()) // starts an attempt; tests run it at once
 }
 
 func newWorker(s *Service) *worker {
