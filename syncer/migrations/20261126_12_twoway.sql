@@ -6,7 +6,7 @@ CREATE TABLE integration_base (
   ext_version text NOT NULL,
   base text NOT NULL, -- values by local field
   PRIMARY KEY (ent, ext_key)
-){without_rowid};
+);
 
 -- What was sent, so that it is known again when it comes back.
 CREATE TABLE integration_writelog (
