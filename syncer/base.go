@@ -78,9 +78,9 @@ type settled struct {
 
 var baseTable = store.Table{Name: "integration_base", Key: []string{"ent", "ext_key"}, Values: []string{"local_hash", "ext_version", "base"}}
 
-// saveBases inserts or overwrites bases. If fresh, none of them is there.
-func saveBases(ctx context.Context, tx *store.Tx, fresh bool, bases []*baseRow) error {
-	return tx.Put(ctx, &baseTable, fresh, len(bases), func(i int, row []any) []any {
+// saveBases stores bases.
+func saveBases(ctx context.Context, tx *store.Tx, mode store.PutMode, bases []*baseRow) error {
+	return tx.Put(ctx, &baseTable, mode, len(bases), func(i int, row []any) []any {
 		b := bases[i]
 		return append(row, b.Ent, string(b.ExtKey), b.LocalHash, b.ExtVersion, b.Base)
 	})

@@ -144,7 +144,7 @@ func (e *entity) rememberDeletes(ctx context.Context, tx *store.Tx, links []*lin
 		return err
 	}
 	steps := []func() error{
-		func() error { return saveLinks(ctx, tx, false, done.keep) },
+		func() error { return saveLinks(ctx, tx, store.Replace, done.keep) },
 		func() error { return e.run.s.dropLinks(ctx, tx, e.row.ID, done.drop) },
 		func() error { return e.dropPending(ctx, tx, done.keys, "") },
 		func() error { return e.dropBases(ctx, tx, done.keys) },

@@ -69,7 +69,7 @@ func (e *entity) saveGuarded(ctx context.Context, tx *store.Tx, g guarded) error
 		l.Status = frozenLink
 		hashes = append(hashes, mapping.KeyHash(l.ExtKey))
 	}
-	if err := saveLinks(ctx, tx, false, g.frozen); err != nil {
+	if err := saveLinks(ctx, tx, store.Replace, g.frozen); err != nil {
 		return err
 	}
 	if err := e.forget(ctx, tx, hashes); err != nil {

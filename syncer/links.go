@@ -77,9 +77,9 @@ func (s *Syncer) linksBy(ctx context.Context, db bun.IDB, ent int64, column stri
 
 var linkTable = store.Table{Name: "integration_link", Key: []string{"ent", "ext_key"}, Values: []string{"local_key", "status", "reason", "version", "at"}}
 
-// saveLinks inserts or overwrites links. If fresh, none of them is there.
-func saveLinks(ctx context.Context, tx *store.Tx, fresh bool, links []*link) error {
-	return tx.Put(ctx, &linkTable, fresh, len(links), func(i int, row []any) []any {
+// saveLinks stores links.
+func saveLinks(ctx context.Context, tx *store.Tx, mode store.PutMode, links []*link) error {
+	return tx.Put(ctx, &linkTable, mode, len(links), func(i int, row []any) []any {
 		l := links[i]
 		return append(row, l.Ent, string(l.ExtKey), string(l.LocalKey), string(l.Status), l.Reason, l.Version, orNull(l.At))
 	})

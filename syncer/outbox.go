@@ -123,10 +123,10 @@ func (e *entity) enqueue(ctx context.Context, tx *store.Tx, entries []outboxEntr
 			t.ExtKey = entry.external
 		}
 	}
-	if err := saveTransactions(ctx, tx, false, rows); err != nil {
+	if err := saveTransactions(ctx, tx, notedTable, store.Update, rows); err != nil {
 		return err
 	}
-	return saveTransactions(ctx, tx, true, added)
+	return saveTransactions(ctx, tx, transactionTable, store.Insert, added)
 }
 
 // wait stores that a transaction which was on its way waits to be sent again.
@@ -152,23 +152,85 @@ func (u *upload) wait(ctx context.Context, db bun.IDB, t *Transaction) error {
 	return err
 }
 
-var transactionTable = store.Table{Name: "integration_transaction", Key: []string{"id"}, Values: []string{
-	"integration", "entity", "local_key", "ext_key", "action", "field_mask", "payload", "base_hash", "expected_version", "idem_key", "group_id", "seq", "state",
-	"attempts", "next_at", "fence", "result_key", "result_version", "error_kind", "error_text", "run_id", "created_at", "done_at"}}
+// What is written of transactions: all of new ones, and what changes when they
+// are noted again, about to be sent, and answered.
+var (
+	transactionTable = newTransactionTable("integration", "entity", "local_key", "group_id", "seq", "created_at", "ext_key", "action", "state", "done_at", "next_at",
+		"field_mask", "payload", "base_hash", "expected_version", "idem_key", "attempts", "fence", "run_id", "result_key", "result_version", "error_kind", "error_text")
+	notedTable  = newTransactionTable("ext_key", "action", "state", "done_at")
+	intentTable = newTransactionTable("ext_key", "state", "done_at",
+		"field_mask", "payload", "base_hash", "expected_version", "idem_key", "attempts", "fence", "run_id", "error_kind", "error_text")
+	resultTable = newTransactionTable("state", "done_at", "next_at", "attempts", "result_key", "result_version", "error_kind", "error_text")
+)
 
-// saveTransactions inserts or overwrites transactions. If fresh, none of them is
-// there.
-func saveTransactions(ctx context.Context, tx *store.Tx, fresh bool, ts []*Transaction) error {
-	return tx.Put(ctx, &transactionTable, fresh, len(ts), func(i int, row []any) []any {
-		t := ts[i]
-		var done any
-		if t.DoneAt != nil {
-			done = *t.DoneAt
+func newTransactionTable(columns ...string) *store.Table {
+	return &store.Table{Name: "integration_transaction", Key: []string{"id"}, Values: columns}
+}
+
+func saveTransactions(ctx context.Context, tx *store.Tx, table *store.Table, mode store.PutMode, ts []*Transaction) error {
+	return tx.Put(ctx, table, mode, len(ts), func(i int, row []any) []any {
+		row = append(row, ts[i].ID)
+		for _, c := range table.Values {
+			row = append(row, ts[i].column(c))
 		}
-		return append(row, t.ID,
-			t.Integration, t.Entity, string(t.LocalKey), string(t.ExtKey), t.Action, t.FieldMask, t.Payload, t.BaseHash, t.ExpectedVersion, t.IdemKey, t.GroupID, t.Seq, string(t.State),
-			t.Attempts, t.NextAt, t.Fence, string(t.ResultKey), t.ResultVersion, t.ErrorKind, t.ErrorText, t.RunID, t.CreatedAt, done)
+		return row
 	})
+}
+
+// column is the value of a column as the database takes it.
+func (t *Transaction) column(name string) any {
+	switch name {
+	case "integration":
+		return t.Integration
+	case "entity":
+		return t.Entity
+	case "local_key":
+		return string(t.LocalKey)
+	case "ext_key":
+		return string(t.ExtKey)
+	case "action":
+		return t.Action
+	case "field_mask":
+		return t.FieldMask
+	case "payload":
+		return t.Payload
+	case "base_hash":
+		return t.BaseHash
+	case "expected_version":
+		return t.ExpectedVersion
+	case "idem_key":
+		return t.IdemKey
+	case "group_id":
+		return t.GroupID
+	case "seq":
+		return t.Seq
+	case "state":
+		return string(t.State)
+	case "attempts":
+		return t.Attempts
+	case "next_at":
+		return t.NextAt
+	case "fence":
+		return t.Fence
+	case "result_key":
+		return string(t.ResultKey)
+	case "result_version":
+		return t.ResultVersion
+	case "error_kind":
+		return t.ErrorKind
+	case "error_text":
+		return t.ErrorText
+	case "run_id":
+		return t.RunID
+	case "created_at":
+		return t.CreatedAt
+	case "done_at":
+		if t.DoneAt == nil {
+			return nil
+		}
+		return *t.DoneAt
+	}
+	panic("integration_transaction has no column " + name)
 }
 
 func (e *entity) newTransaction(entry outboxEntry) *Transaction {

@@ -327,7 +327,7 @@ func (u *upload) saveIntents(ctx context.Context, tx *store.Tx, batch []*outgoin
 		}
 	})
 	steps := []func() error{
-		func() error { return saveTransactions(ctx, tx, false, ops) },
+		func() error { return saveTransactions(ctx, tx, intentTable, store.Update, ops) },
 		func() error { return logWrites(ctx, tx, logs) },
 		func() error { return u.releaseLocal(ctx, tx, ended) },
 		func() error { return u.run.s.dropLinks(ctx, tx, u.row.ID, unlinked) },

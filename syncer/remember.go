@@ -14,9 +14,9 @@ import (
 // A memory is what has to be stored about a batch beside its rows.
 type memory struct {
 	links  []*link
-	fresh  bool        // there are no links and bases of the records yet
-	drop   []kedge.Key // of links
-	unmark []kedge.Key // records that are here, whatever was thought before
+	mode   store.PutMode // Insert if there are no links and bases of the records yet
+	drop   []kedge.Key   // of links
+	unmark []kedge.Key   // records that are here, whatever was thought before
 	failed []*item
 	freed  []string // of the quarantine
 }
@@ -26,7 +26,7 @@ type memory struct {
 func (e *entity) remember(ctx context.Context, tx *store.Tx, b *batch, items []*item) error {
 	now := e.run.s.now().UTC()
 	e.puts, e.states = e.puts[:0], e.states[:0]
-	m := memory{fresh: e.fresh(items)}
+	m := memory{mode: e.putMode(items)}
 	for _, it := range items {
 		if it.takes != nil && it.fail == nil {
 			if giver := e.inBatch[mapping.KeyHash(it.takes.ExtKey)]; giver != nil && giver.rec.Key == it.takes.ExtKey {
@@ -62,11 +62,11 @@ func (e *entity) remember(ctx context.Context, tx *store.Tx, b *batch, items []*
 	steps := []func() error{
 		func() error { return e.run.s.dropLinks(ctx, tx, e.row.ID, m.drop) },
 		func() error { return e.dropStale(ctx, tx, items) },
-		func() error { return saveLinks(ctx, tx, m.fresh, m.links) },
+		func() error { return saveLinks(ctx, tx, m.mode, m.links) },
 		func() error { return e.unmark(ctx, tx, m.unmark) },
 		func() error { return e.saveStates(ctx, tx) },
 		func() error { return e.savePending(ctx, tx, items) },
-		func() error { return e.rememberBoth(ctx, tx, m.fresh, items) },
+		func() error { return e.rememberBoth(ctx, tx, m.mode, items) },
 		func() error { return e.quarantine(ctx, tx, m.failed) },
 		func() error { return e.release(ctx, tx, m.freed) },
 		func() error { return e.saveProgress(ctx, tx, b, items, now) },
@@ -121,9 +121,12 @@ func (e *entity) rememberStored(m *memory, it *item, now time.Time) {
 	}
 }
 
-// fresh tells whether nothing is known of the records of a batch.
-func (e *entity) fresh(items []*item) bool {
-	return !e.hadLinks && !slices.ContainsFunc(items, func(it *item) bool { return it.link != nil })
+// putMode is Insert if nothing is known of the records of a batch.
+func (e *entity) putMode(items []*item) store.PutMode {
+	if e.hadLinks || slices.ContainsFunc(items, func(it *item) bool { return it.link != nil }) {
+		return store.Replace
+	}
+	return store.Insert
 }
 
 // takeOver forgets the records that gave their local ones up to others.

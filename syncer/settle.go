@@ -37,7 +37,7 @@ func (u *upload) settleBatch(ctx context.Context, batch []*outgoing, sendErr err
 				again = append(again, o)
 			}
 		}
-		if err := saveTransactions(ctx, tx, false, ops); err != nil {
+		if err := saveTransactions(ctx, tx, resultTable, store.Update, ops); err != nil {
 			return err
 		}
 		return u.saveApplied(ctx, tx, applied)
@@ -280,8 +280,8 @@ func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgo
 	}
 	u.hadLinks = true
 	steps := []func() error{
-		func() error { return saveLinks(ctx, tx, false, links) },
-		func() error { return saveBases(ctx, tx, false, bases) },
+		func() error { return saveLinks(ctx, tx, store.Replace, links) },
+		func() error { return saveBases(ctx, tx, store.Replace, bases) },
 		func() error { return logWrites(ctx, tx, writes) },
 		func() error { return u.dropBases(ctx, tx, gone) },
 		func() error { return u.saveHashes(ctx, tx, hashes) },

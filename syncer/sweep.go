@@ -210,7 +210,7 @@ func (e *entity) confirmChunk(ctx context.Context, chunk []mapped) error {
 		states = append(states, hashState{hash, wordHash(e.log.get(hash)) | uint64(outcome)})
 	}
 	err = e.run.inTx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		if err := saveLinks(ctx, tx, false, links); err != nil || !e.log.table {
+		if err := saveLinks(ctx, tx, store.Replace, links); err != nil || !e.log.table {
 			return err
 		}
 		return e.log.saveRows(ctx, tx, states)

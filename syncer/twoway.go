@@ -166,7 +166,7 @@ func (e *entity) take(it *item, s Sides, v Verdict) {
 }
 
 // rememberBoth stores what decideBoth found out about items that were written.
-func (e *entity) rememberBoth(ctx context.Context, tx *store.Tx, fresh bool, items []*item) error {
+func (e *entity) rememberBoth(ctx context.Context, tx *store.Tx, mode store.PutMode, items []*item) error {
 	if !e.sends {
 		return nil
 	}
@@ -213,7 +213,7 @@ func (e *entity) rememberBoth(ctx context.Context, tx *store.Tx, fresh bool, ite
 	}
 	steps := []func() error{
 		func() error { return e.dropBases(ctx, tx, taken) },
-		func() error { return saveBases(ctx, tx, fresh, bases) },
+		func() error { return saveBases(ctx, tx, mode, bases) },
 		func() error { return e.closeConflicts(ctx, tx, thawed, "both sides agree again") },
 		func() error { return e.saveConflicts(ctx, tx, conflicts) },
 		func() error { return e.enqueue(ctx, tx, ops) },

@@ -80,7 +80,7 @@ var writeTable = store.Table{Name: "integration_writelog", Key: []string{"id"},
 // logWrites notes what is about to be sent, before it is sent: its echo may be
 // faster than the answer.
 func logWrites(ctx context.Context, tx *store.Tx, writes []*writeRow) error {
-	return tx.Put(ctx, &writeTable, false, len(writes), func(i int, row []any) []any {
+	return tx.Put(ctx, &writeTable, store.Replace, len(writes), func(i int, row []any) []any {
 		w := writes[i]
 		return append(row, w.ID, w.Integration, w.Side, w.Entity, string(w.Key), w.Hash, w.Version, w.ExpiresAt, nil)
 	})

@@ -5,8 +5,12 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/kedge-sync/kedge/internal/store/pgcopy"
 	"github.com/uptrace/bun/dialect"
@@ -19,20 +23,29 @@ type Table struct {
 	Values []string // the columns that are written besides
 }
 
+// A PutMode says what [Tx.Put] does about keys that are there already.
+type PutMode uint8
+
+// The modes.
+const (
+	Insert  PutMode = iota // none is there, as the caller knows; else it is an error
+	Replace                // the row of the key gets the values
+	Update                 // so it does; keys that are not there are left out
+)
+
 // Put stores n rows. row appends the values of row i, first of the key, then
-// the others: string, int64, []byte, time.Time (to the microsecond), or nil. A
-// row whose key is there already is replaced. If fresh, the caller knows that
-// no key is, which is faster; one that is there all the same is an error.
-//
-// Rows of one call have distinct keys.
-func (t *Tx) Put(ctx context.Context, table *Table, fresh bool, n int, row func(i int, values []any) []any) error {
+// the others: string, int64, []byte, time.Time (to the microsecond), or nil.
+// Rows of one call have distinct keys. Insert is faster than Replace, and Update
+// of few columns is, too.
+func (t *Tx) Put(ctx context.Context, table *Table, mode PutMode, n int, row func(i int, values []any) []any) error {
 	if n == 0 {
 		return nil
 	}
+	put := t.putSQLite
 	if t.Dialect().Name() == dialect.PG {
-		return Error("store.Put", table.Name, t.putPostgres(ctx, table, fresh, n, row))
+		put = t.putPostgres
 	}
-	return Error("store.Put", table.Name, t.putSQLite(ctx, table, fresh, n, row))
+	return Error("store.Put", table.Name, put(ctx, table, mode, n, row))
 }
 
 // columns are the names of all columns, in the order of the values of a row.
@@ -40,24 +53,37 @@ func (t *Table) columns() string {
 	return strings.Join(t.Key, ", ") + ", " + strings.Join(t.Values, ", ")
 }
 
+// each writes something for each of columns, with its name in place of @ and
+// its number, counted from first, in place of #.
+func each(columns []string, between, text string, first int) string {
+	parts := make([]string, len(columns))
+	for i, c := range columns {
+		parts[i] = strings.NewReplacer("@", c, "#", strconv.Itoa(first+i)).Replace(text)
+	}
+	return strings.Join(parts, between)
+}
+
 // replace is the clause of INSERT that replaces rows that are there.
 func (t *Table) replace() string {
-	sets := make([]string, len(t.Values))
-	for i, c := range t.Values {
-		sets[i] = c + " = EXCLUDED." + c
+	return " ON CONFLICT (" + strings.Join(t.Key, ", ") + ") DO UPDATE SET " + each(t.Values, ", ", "@ = EXCLUDED.@", 0)
+}
+
+// sqlite is the statement for one row.
+func (t *Table) sqlite(mode PutMode) string {
+	if mode == Update {
+		return "UPDATE " + t.Name + " SET " + each(t.Values, ", ", "@ = ?#", len(t.Key)+1) + " WHERE " + each(t.Key, " AND ", "@ = ?#", 1)
 	}
-	return " ON CONFLICT (" + strings.Join(t.Key, ", ") + ") DO UPDATE SET " + strings.Join(sets, ", ")
+	insert := "INSERT INTO " + t.Name + " (" + t.columns() + ") VALUES (" + each(append(slices.Clone(t.Key), t.Values...), ", ", "?#", 1) + ")"
+	if mode == Replace {
+		insert += t.replace()
+	}
+	return insert
 }
 
 // putSQLite runs a prepared statement for each row, given to the driver itself:
 // database/sql would convert each value again, and a statement with many rows
 // is slower.
-func (t *Tx) putSQLite(ctx context.Context, table *Table, fresh bool, n int, row func(int, []any) []any) error {
-	width := len(table.Key) + len(table.Values)
-	query := "INSERT INTO " + table.Name + " (" + table.columns() + ") VALUES (?" + strings.Repeat(", ?", width-1) + ")"
-	if !fresh {
-		query += table.replace()
-	}
+func (t *Tx) putSQLite(ctx context.Context, table *Table, mode PutMode, n int, row func(int, []any) []any) error {
 	// The driver starts a goroutine for each statement whose context can end.
 	ctx = context.WithoutCancel(ctx)
 	return t.conn.Raw(func(dc any) error {
@@ -65,11 +91,12 @@ func (t *Tx) putSQLite(ctx context.Context, table *Table, fresh bool, n int, row
 		if !ok {
 			return errors.New("the SQLite driver cannot prepare statements")
 		}
-		stmt, err := conn.PrepareContext(ctx, query)
+		stmt, err := conn.PrepareContext(ctx, table.sqlite(mode))
 		if err != nil {
 			return err
 		}
 		defer stmt.Close()
+		width := len(table.Key) + len(table.Values)
 		exec, values, args := stmt.(driver.StmtExecContext), make([]any, 0, width), make([]driver.NamedValue, width)
 		for i := range n {
 			for j, v := range row(i, values[:0]) {
@@ -94,11 +121,11 @@ func sqliteValue(v any) driver.Value {
 }
 
 // putPostgres copies the rows into the table, or, where they may be there
-// already, into a temporary one of the same shape first.
-func (t *Tx) putPostgres(ctx context.Context, table *Table, fresh bool, n int, row func(int, []any) []any) error {
+// already, into a temporary one with the same columns first.
+func (t *Tx) putPostgres(ctx context.Context, table *Table, mode PutMode, n int, row func(int, []any) []any) error {
 	into, columns := table.Name, table.columns()
-	if !fresh {
-		into = "kedge_put_" + table.Name
+	if mode != Insert {
+		into = fmt.Sprintf("kedge_put_%x", xxhash.Sum64String(table.Name+columns))
 		create := "CREATE TEMP TABLE IF NOT EXISTS " + into + " ON COMMIT DELETE ROWS AS SELECT " + columns + " FROM " + table.Name + " WITH NO DATA"
 		if _, err := t.ExecContext(ctx, create+"; DELETE FROM pg_temp."+into); err != nil {
 			return err
@@ -113,10 +140,18 @@ func (t *Tx) putPostgres(ctx context.Context, table *Table, fresh bool, n int, r
 			encode(e, v)
 		}
 	})
-	if err != nil || fresh {
+	merge := ""
+	switch mode {
+	case Insert:
 		return err
+	case Replace:
+		merge = "INSERT INTO " + table.Name + " (" + columns + ") SELECT " + columns + " FROM " + into + table.replace()
+	case Update:
+		merge = "UPDATE " + table.Name + " AS t SET " + each(table.Values, ", ", "@ = s.@", 0) + " FROM " + into + " AS s WHERE " + each(table.Key, " AND ", "t.@ = s.@", 0)
 	}
-	_, err = t.ExecContext(ctx, "INSERT INTO "+table.Name+" ("+columns+") SELECT "+columns+" FROM "+into+table.replace())
+	if err == nil {
+		_, err = t.ExecContext(ctx, merge)
+	}
 	return err
 }
 

@@ -27,8 +27,8 @@ type parcel struct {
 	At   time.Time `bun:",nullzero"`
 }
 
-func put(ctx context.Context, tx *store.Tx, fresh bool, parcels ...parcel) error {
-	return tx.Put(ctx, &parcelTable, fresh, len(parcels), func(i int, row []any) []any {
+func put(ctx context.Context, tx *store.Tx, mode store.PutMode, parcels ...parcel) error {
+	return tx.Put(ctx, &parcelTable, mode, len(parcels), func(i int, row []any) []any {
 		p := parcels[i]
 		row = append(row, p.Ent, p.ID)
 		for _, v := range []any{p.Name, p.Data, p.At} {
@@ -62,18 +62,19 @@ func TestPut(t *testing.T) {
 		text := func(s string) *string { return &s }
 		rows := []parcel{{1, "a", text("ä 'quoted' \"text\"\n"), []byte{0, 255, 7}, at}, {1, "b", nil, []byte{1}, time.Time{}}, {2, "a", text(""), []byte{2}, at}}
 		steps := []struct {
-			fresh bool
-			rows  []parcel
-			kind  kedge.Kind
+			mode store.PutMode
+			rows []parcel
+			kind kedge.Kind
 		}{
-			{fresh: true, rows: rows},
-			{fresh: true},
-			{rows: []parcel{{1, "b", text("new"), []byte{3}, at}, {3, "c", nil, nil, time.Time{}}}},
-			{rows: rows[:1]},
-			{fresh: true, rows: []parcel{{9, "x", nil, nil, at}, rows[0]}, kind: kedge.Conflict},
+			{rows: rows},
+			{},
+			{mode: store.Replace, rows: []parcel{{1, "b", text("new"), []byte{3}, at}, {3, "c", nil, nil, time.Time{}}}},
+			{mode: store.Replace, rows: rows[:1]},
+			{mode: store.Update, rows: []parcel{{3, "c", text("later"), nil, at}, {4, "missing", nil, nil, at}}},
+			{rows: []parcel{{9, "x", nil, nil, at}, rows[0]}, kind: kedge.Conflict},
 		}
 		for i, step := range steps {
-			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error { return put(ctx, tx, step.fresh, step.rows...) })
+			err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error { return put(ctx, tx, step.mode, step.rows...) })
 			if kedge.KindOf(err) != step.kind && (err != nil || step.kind != 0) {
 				t.Fatalf("step %d: %v, want kind %v", i, err, step.kind)
 			}
@@ -82,7 +83,7 @@ func TestPut(t *testing.T) {
 		if err := s.DB().NewSelect().Model(&got).ModelTableExpr("parcel AS parcel").Order("ent", "id").Scan(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		want := []parcel{rows[0], {1, "b", text("new"), []byte{3}, at}, rows[2], {3, "c", nil, nil, time.Time{}}}
+		want := []parcel{rows[0], {1, "b", text("new"), []byte{3}, at}, rows[2], {3, "c", text("later"), nil, at}}
 		same := func(a, b parcel) bool {
 			return a.Ent == b.Ent && a.ID == b.ID && (a.Name == nil) == (b.Name == nil) && (a.Name == nil || *a.Name == *b.Name) &&
 				slices.Equal(a.Data, b.Data) && a.At.Equal(b.At)
@@ -101,13 +102,13 @@ func TestPutTwice(t *testing.T) {
 		}
 		name := "first"
 		err := s.InTx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-			if err := put(ctx, tx, false, parcel{Ent: 1, ID: "a", Name: &name}); err != nil {
+			if err := put(ctx, tx, store.Replace, parcel{Ent: 1, ID: "a", Name: &name}); err != nil {
 				return err
 			}
 			if _, err := tx.ExecContext(ctx, "UPDATE parcel SET name = 'kept'"); err != nil {
 				return err
 			}
-			return put(ctx, tx, false, parcel{Ent: 1, ID: "b", Name: &name})
+			return put(ctx, tx, store.Replace, parcel{Ent: 1, ID: "b", Name: &name})
 		})
 		if err != nil {
 			t.Fatal(err)
