@@ -33,6 +33,8 @@ func run() error {
 		switch os.Args[1] {
 		case "serve":
 			return serve(os.Args[2:])
+		case "load":
+			return load(os.Args[2:])
 		case "micro":
 			return micro(os.Args[2], os.Args[3:])
 		}
@@ -117,6 +119,7 @@ var groups = []group{
 	{"state-sqlite", func(b *bench) ([]row, error) { return b.state(sqlite) }},
 	{"state-postgres", func(b *bench) ([]row, error) { return b.state(postgres) }},
 	{"push", (*bench).push},
+	{"ingest", (*bench).ingest},
 	{"odatatest", (*bench).serviceSpeed},
 	{"incremental-sqlite", func(b *bench) ([]row, error) { return b.incremental(sqlite) }},
 	{"incremental-postgres", func(b *bench) ([]row, error) { return b.incremental(postgres) }},
@@ -173,7 +176,7 @@ func (b *bench) build() (err error) {
 	}
 	b.loads = map[engine]*loads{}
 	b.kept = map[form]map[engine]*sink{withLinks: {}, bothWays: {}}
-	for name, pkg := range map[string]string{"kedge": "./cmd/kedge", "floor-sqlite": "./bench/floor/sqlite", "floor-postgres": "./bench/floor/postgres", "floor-hash": "./bench/floor/hash", "floor-push": "./bench/floor/push"} {
+	for name, pkg := range map[string]string{"kedge": "./cmd/kedge", "floor-sqlite": "./bench/floor/sqlite", "floor-postgres": "./bench/floor/postgres", "floor-hash": "./bench/floor/hash", "floor-push": "./bench/floor/push", "floor-ingest": "./bench/floor/ingest"} {
 		cmd := exec.CommandContext(b.ctx, "go", "build", "-o", b.path(name), pkg)
 		cmd.Dir, cmd.Stderr = b.root, os.Stderr
 		if err := cmd.Run(); err != nil {

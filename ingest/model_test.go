@@ -20,12 +20,18 @@ import (
 // and feed of one table.
 type model struct {
 	live    map[[2]string]int // salary by group and id
-	history []string          // "seq op group/id salary"
+	history []string          // "seq op group/id", and the salary that the change found
+	after   []int             // the salary that each change left
 	last    map[[2]string]int // number of the last change
 }
 
 func (m *model) change(op string, k [2]string, salary int) {
-	m.history = append(m.history, fmt.Sprintf("%d %s %s/%s %d", len(m.history)+1, op, k[0], k[1], salary))
+	before := ""
+	if was, ok := m.live[k]; ok {
+		before = fmt.Sprint(was)
+	}
+	m.history = append(m.history, fmt.Sprintf("%d %s %s/%s %s", len(m.history)+1, op, k[0], k[1], before))
+	m.after = append(m.after, salary)
 	m.last[k] = len(m.history)
 	if m.live[k] = salary; op == "delete" {
 		delete(m.live, k)
@@ -145,7 +151,7 @@ func (w *world) step(rt *rapid.T, m *model, group string, ids *rapid.Generator[s
 // equals compares all that is stored with the model.
 func (w *world) equals(rt *rapid.T, m *model) {
 	var history []string
-	w.must(w.store.DB().NewRaw(`SELECT seq || ' ' || op || ' ' || group_key || '/' || id || ' ' || `+w.salary("data")+` FROM ingest_change ORDER BY seq`).Scan(w.t.Context(), &history))
+	w.must(w.store.DB().NewRaw(`SELECT seq || ' ' || op || ' ' || group_key || '/' || id || ' ' || coalesce(`+w.salary("data")+`, '') FROM ingest_change ORDER BY seq`).Scan(w.t.Context(), &history))
 	if !slices.Equal(history, m.history) {
 		rt.Fatalf("history:\n%q\nwant\n%q", history, m.history)
 	}
@@ -161,9 +167,9 @@ func (w *world) equals(rt *rapid.T, m *model) {
 	// What was known at some number, and the feed from there, is the same.
 	since := rapid.IntRange(0, len(m.history)).Draw(rt, "since")
 	known := map[string]string{}
-	for _, line := range m.history[:since] {
+	for i, line := range m.history[:since] {
 		f := strings.Fields(line)
-		if known[f[2]] = f[3]; f[1] == "delete" {
+		if known[f[2]] = fmt.Sprint(m.after[i]); f[1] == "delete" {
 			delete(known, f[2])
 		}
 	}
@@ -175,8 +181,34 @@ func (w *world) equals(rt *rapid.T, m *model) {
 			rt.Fatalf("scope %q counts %d, want %d", group, got, n)
 		}
 	}
+	for k, last := range m.last {
+		w.historyEquals(rt, m, k, last)
+		break
+	}
 	if got := w.count("SELECT count(*) FROM hr_employee"); got != len(m.live) {
 		rt.Fatalf("the view has %d rows, want %d", got, len(m.live))
+	}
+}
+
+// historyEquals compares the history of a resource, page by page.
+func (w *world) historyEquals(rt *rapid.T, m *model, k [2]string, last int) {
+	next := ""
+	for n := last; n > 0; {
+		got := w.send("GET", "/api/v1/ingest/tables/employee/resources/"+url.PathEscape(k[1])+"/history?limit=2&groupKey="+k[0]+next, "")
+		for _, item := range got.body["items"].([]any) {
+			ch := item.(map[string]any)
+			for ; n > 0 && !strings.Contains(m.history[n-1], " "+k[0]+"/"+k[1]+" "); n-- {
+			}
+			if n == 0 || fmt.Sprint(ch["seq"]) != fmt.Sprint(n) || fmt.Sprint(ch["data"].(map[string]any)["salary"]) != fmt.Sprint(m.after[n-1]) {
+				rt.Fatalf("history of %v: %s, want %d with %d", k, got.raw, n, m.after[n-1])
+			}
+			n--
+		}
+		cursor, ok := got.body["next"].(string)
+		if !ok {
+			return
+		}
+		next = "&cursor=" + cursor
 	}
 }
 

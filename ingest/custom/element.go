@@ -38,11 +38,12 @@ type element struct {
 	name    string
 	version string
 	hash    hash
-	data    []byte // minified
+	data    []byte // as it was sent; see minify
 	at      place  // of the data, in a session
 
 	subject    kedge.Subject
 	suppressed bool
+	stored     bool // data is minified
 }
 
 // prepare checks the body of a push against the active version of its table.
@@ -99,6 +100,36 @@ func (c *Custom) prepareBulk(p *Push) ([]element, error) {
 	return elements, distinct(elements)
 }
 
+// minify brings the data into the form that is stored, once it is known that it
+// is.
+func (e *element) minify() error {
+	if e.stored || minimal(e.data) {
+		e.stored = true
+		return nil
+	}
+	out, err := jsonguard.Minify(make([]byte, 0, len(e.data)), e.data)
+	e.data, e.stored = out, err == nil
+	return err
+}
+
+// minimal tells whether valid JSON has neither escapes nor space outside of
+// strings.
+func minimal(data []byte) bool {
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case ' ', '\t', '\r', '\n':
+			return false
+		case '"':
+			end := bytes.IndexByte(data[i+1:], '"')
+			if end < 0 || bytes.IndexByte(data[i+1:i+1+end], '\\') >= 0 {
+				return false
+			}
+			i += end + 1
+		}
+	}
+	return true
+}
+
 func emptyBulk() error {
 	return unprocessable("the list is empty, which would remove all resources; send allowEmpty=true if that is meant")
 }
@@ -123,10 +154,7 @@ func (c *Custom) check(t *Table, raw []byte, e *element, work *atomic.Int64) err
 	e.id, e.name, e.version = id.ID, id.Name, id.Version
 	sum := jsonguard.Hash(v)
 	copy(e.hash[:], sum[:])
-	e.data, err = jsonguard.Minify(make([]byte, 0, len(raw)), raw)
-	if err != nil {
-		return err
-	}
+	e.data = raw
 	e.subject = c.subject(t, v)
 	return nil
 }

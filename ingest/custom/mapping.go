@@ -109,13 +109,6 @@ func (w *work) mapOne(p *localPlan, it *mapped) {
 	}
 }
 
-func (ch *change) prevData() []byte {
-	if ch.prev == nil {
-		return nil
-	}
-	return ch.prev.data
-}
-
 // findLocal looks the local records up, locks them, and says what to do.
 func (w *work) findLocal(p *localPlan, items []*mapped) error {
 	by := make([]string, len(p.plan.Key))

@@ -2,6 +2,7 @@ package custom
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"time"
@@ -41,6 +42,8 @@ type Push struct {
 	RequestHash    []byte // of all that makes two requests the same one
 	Session        string // bulk session that is committed, or ""
 	Parts          int    // of the session
+
+	sums [][sha256.Size]byte // of the parts that were checked, by number
 }
 
 // A Result is what became of a [Push].

@@ -356,12 +356,29 @@ func (c *Custom) History(ctx context.Context, t *Table, groupKey, id string, lim
 	if err != nil {
 		return nil, "", err
 	}
+	// One more is read at the front of a page that goes on: what the change
+	// after it found is what came out of it.
 	s := c.sql("SELECT seq, op, group_key, id, at, event, actor, fields, data, key_id, request_id FROM ingest_change WHERE schema_no = ").arg(t.No).
 		add(" AND group_key = ").arg(groupKey).add(" AND id = ").arg(id)
+	var result json.RawMessage
+	front := 0
 	if at != nil {
-		s.add(" AND seq < ").arg(at.Seq)
+		s.add(" AND seq <= ").arg(at.Seq)
+		front = 1
+	} else if r, err := c.Resource(ctx, t, groupKey, id); err == nil {
+		result = r.Data
+	} else if kedge.KindOf(err) != kedge.NotFound {
+		return nil, "", err
 	}
-	return c.changes(ctx, s.add(" ORDER BY seq DESC"), limit, "history")
+	out, next, err := c.changes(ctx, s.add(" ORDER BY seq DESC"), limit+front, "history")
+	for i := range out {
+		found := out[i].Data
+		if out[i].Op != kedge.OpDelete {
+			out[i].Data = result
+		}
+		result = found
+	}
+	return out[min(front, len(out)):], next, err
 }
 
 // Changes returns what changed after a number, in the order of the numbers:

@@ -2,6 +2,7 @@ package custom
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
 	"net/http"
@@ -143,6 +144,7 @@ func (c *Custom) part(ctx context.Context, q querier, session string, n int) (bo
 // their data, which is read again when it is stored.
 func (c *Custom) prepareSession(ctx context.Context, p *Push) ([]element, error) {
 	var all []element
+	p.sums = make([][sha256.Size]byte, p.Parts+1)
 	for n := 1; n <= p.Parts; n++ {
 		body, err := c.part(ctx, c.store.DB().DB, p.Session, n)
 		if err != nil {
@@ -155,6 +157,7 @@ func (c *Custom) prepareSession(ctx context.Context, p *Push) ([]element, error)
 		if err != nil {
 			return nil, err
 		}
+		p.sums[n] = sha256.Sum256(body)
 		i := 0
 		for raw := range jsonguard.Elements(body) {
 			start := cap(body) - cap(raw)
@@ -198,16 +201,12 @@ func (w *work) fill(r *request, changes []*change) error {
 			if err != nil {
 				return err
 			}
+			if sha256.Sum256(body) != r.sums[at.part] {
+				return conflict("a part of the session was replaced while it was committed; commit again")
+			}
 			w.part.n, w.part.body = at.part, body
 		}
-		if int(at.end) > len(w.part.body) {
-			return conflict("a part of the session was replaced while it was committed; commit again")
-		}
-		data, err := jsonguard.Minify(nil, w.part.body[at.start:at.end])
-		if err != nil {
-			return conflict("a part of the session was replaced while it was committed; commit again")
-		}
-		ch.el.data = data
+		ch.el.data, ch.el.stored = w.part.body[at.start:at.end], false
 	}
 	return nil
 }

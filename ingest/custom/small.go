@@ -19,7 +19,8 @@ type row struct {
 	live    bool
 	hash    hash
 	version string
-	data    []byte // read when it is needed
+	data    []byte   // read when it is needed
+	el      *element // whose data it has, if the same batch made it
 }
 
 // A change is one write of one resource. They are in order.
@@ -32,6 +33,17 @@ type change struct {
 	prev *row // before the change; its data is there for updates and removals
 
 	fields []string // of an update: what differs
+}
+
+// prevData is the data before the change, nil if there was none.
+func (ch *change) prevData() []byte {
+	switch {
+	case ch.prev == nil || ch.op == kedge.OpCreate:
+		return nil
+	case ch.prev.el != nil:
+		return ch.prev.el.data
+	}
+	return ch.prev.data
 }
 
 // small stores events and deletes. They are decided one after the other, as
@@ -117,7 +129,7 @@ func (w *work) decideEvent(r *request, rows map[resourceKey]*row, in *scope, cha
 		return changes
 	}
 	in.moved = true
-	rows[key] = &row{live: true, hash: e.hash, version: e.version, data: e.data}
+	rows[key] = &row{live: true, hash: e.hash, version: e.version, el: e}
 	return append(changes, ch)
 }
 
@@ -199,7 +211,7 @@ func (w *work) readData(changes []*change) error {
 	ids := map[string][]any{}
 	of := map[resourceKey]*row{}
 	for _, ch := range changes {
-		if ch.op != kedge.OpCreate && ch.prev.data == nil {
+		if ch.op != kedge.OpCreate && ch.prev.el == nil {
 			ids[ch.key.group] = append(ids[ch.key.group], ch.key.id)
 			of[ch.key] = ch.prev
 		}

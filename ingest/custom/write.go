@@ -1,9 +1,15 @@
 package custom
 
 import (
+	"cmp"
+	"context"
+	"database/sql/driver"
 	"encoding/json"
+	"slices"
+	"strings"
 
 	"github.com/kedge-sync/kedge"
+	"github.com/kedge-sync/kedge/internal/store"
 )
 
 // maxRows is how many rows one statement writes. SQLite takes 32,766
@@ -16,9 +22,14 @@ func (w *work) write(changes []*change) error {
 	last := map[resourceKey]*change{}
 	for _, ch := range changes {
 		last[ch.key] = ch
+		if ch.el != nil {
+			if err := ch.el.minify(); err != nil {
+				return err
+			}
+		}
 		if ch.op == kedge.OpUpdate {
 			var err error
-			if ch.fields, err = changedFields(ch.prev.data, ch.el.data); err != nil {
+			if ch.fields, err = changedFields(ch.prevData(), ch.el.data); err != nil {
 				return err
 			}
 		}
@@ -33,31 +44,33 @@ func (w *work) write(changes []*change) error {
 			stored = append(stored, ch)
 		}
 	}
-	if err := chunks(stored, maxRows, w.writeResources); err != nil {
+	// In the order of the keys, in which the table has them; the numbers are
+	// given already.
+	slices.SortFunc(stored, func(a, b *change) int {
+		return cmp.Or(strings.Compare(a.key.group, b.key.group), strings.Compare(a.key.id, b.key.id))
+	})
+	if err := w.writeResources(stored); err != nil {
 		return err
 	}
 	if err := chunks(removed, maxRows, w.writeTombstones); err != nil {
 		return err
 	}
-	return chunks(changes, maxRows, w.writeHistory)
+	return w.writeHistory(changes)
 }
 
 // writeResources inserts or replaces resources. One that comes back after it
 // was deleted is a new one.
 func (w *work) writeResources(changes []*change) error {
-	s := w.sql("INSERT INTO ingest_resource (schema_no, group_key, id, data, hash, name, version, schema_version, valid, seq, event, actor, created_at, updated_at) VALUES ")
-	for i, ch := range changes {
-		if i > 0 {
-			s.add(", ")
-		}
-		e := ch.el
-		s.row(w.table.No, ch.key.group, ch.key.id, text(e.data), e.hash[:], nullable(e.name), nullable(e.version), w.table.Version, true, ch.seq,
-			nullable(ch.r.Event), nullable(ch.r.Actor), w.at, w.at)
-	}
-	s.add(` ON CONFLICT (schema_no, group_key, id) DO UPDATE SET data = excluded.data, hash = excluded.hash, name = excluded.name,
+	const head = "INSERT INTO ingest_resource (schema_no, group_key, id, data, hash, name, version, schema_version, valid, seq, event, actor, created_at, updated_at) VALUES "
+	const tail = ` ON CONFLICT (schema_no, group_key, id) DO UPDATE SET data = excluded.data, hash = excluded.hash, name = excluded.name,
  version = excluded.version, schema_version = excluded.schema_version, valid = excluded.valid, seq = excluded.seq, event = excluded.event, actor = excluded.actor,
- created_at = CASE WHEN ingest_resource.hash IS NULL THEN excluded.created_at ELSE ingest_resource.created_at END, updated_at = excluded.updated_at`)
-	return w.exec(s)
+ created_at = CASE WHEN ingest_resource.hash IS NULL THEN excluded.created_at ELSE ingest_resource.created_at END, updated_at = excluded.updated_at`
+	return w.insertRows(head, tail, len(changes), func(i int, args []any) []any {
+		ch := changes[i]
+		e := ch.el
+		return append(args, w.table.No, ch.key.group, ch.key.id, text(e.data), e.hash[:], nullable(e.name), nullable(e.version), int64(w.table.Version), true, ch.seq,
+			nullable(ch.r.Event), nullable(ch.r.Actor), w.at, w.at)
+	})
 }
 
 // writeTombstones takes the data of resources away.
@@ -84,29 +97,71 @@ func (w *work) bytewise() string {
 
 // writeHistory adds changes to the history.
 func (w *work) writeHistory(changes []*change) error {
-	s := w.sql("INSERT INTO ingest_change (schema_no, seq, group_key, id, op, event, actor, fields, data, key_id, request_id, at) VALUES ")
-	for i, ch := range changes {
-		if i > 0 {
-			s.add(", ")
-		}
-		data := []byte(nil)
-		if ch.el != nil {
-			data = ch.el.data
-		} else {
-			data = ch.prev.data
-		}
+	const head = "INSERT INTO ingest_change (schema_no, seq, group_key, id, op, event, actor, fields, data, key_id, request_id, at) VALUES "
+	return w.insertRows(head, "", len(changes), func(i int, args []any) []any {
+		ch := changes[i]
 		var fields any
 		if ch.op == kedge.OpUpdate {
-			names, err := json.Marshal(ch.fields)
-			if err != nil {
-				return err
-			}
+			names, _ := json.Marshal(ch.fields) // strings
 			fields = string(names)
 		}
-		s.row(w.table.No, ch.seq, ch.key.group, ch.key.id, string(ch.op), nullable(ch.r.Event), nullable(ch.r.Actor), fields, text(data),
+		return append(args, w.table.No, ch.seq, ch.key.group, ch.key.id, string(ch.op), nullable(ch.r.Event), nullable(ch.r.Actor), fields, text(ch.prevData()),
 			nullable(ch.r.KeyID), nullable(ch.r.RequestID), w.at)
+	})
+}
+
+// insertRows runs an INSERT for n rows. SQLite prepares it once and runs it
+// for each row, past database/sql, which would convert each argument again;
+// PostgreSQL takes many rows at a time.
+func (w *work) insertRows(head, tail string, n int, row func(i int, args []any) []any) error {
+	if n == 0 {
+		return nil
 	}
-	return w.exec(s)
+	if !w.c.postgres() {
+		return w.insertPrepared(head, tail, n, row)
+	}
+	args := make([]any, 0, 16)
+	for from := 0; from < n; from += maxRows {
+		s := w.sql(head)
+		for i := from; i < min(n, from+maxRows); i++ {
+			if i > from {
+				s.add(", ")
+			}
+			args = row(i, args[:0])
+			s.row(args...)
+		}
+		if err := w.exec(s.add(tail)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *work) insertPrepared(head, tail string, n int, row func(i int, args []any) []any) error {
+	args := row(0, make([]any, 0, 16))
+	query := head + "(?" + strings.Repeat(", ?", len(args)-1) + ")" + tail
+	named := make([]driver.NamedValue, len(args))
+	// The driver starts a goroutine for each statement whose context can end.
+	ctx := context.WithoutCancel(w.ctx)
+	err := w.tx.Conn().Raw(func(dc any) error {
+		stmt, err := dc.(driver.ConnPrepareContext).PrepareContext(ctx, query)
+		if err != nil {
+			return err
+		}
+		defer stmt.Close()
+		run := stmt.(driver.StmtExecContext)
+		for i := range n {
+			args = row(i, args[:0])
+			for j, v := range args {
+				named[j] = driver.NamedValue{Ordinal: j + 1, Value: v}
+			}
+			if _, err := run.ExecContext(ctx, named); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return store.Error("ingest", "", err)
 }
 
 // text makes data an argument that is text, or null.

@@ -112,12 +112,14 @@ CREATE TABLE ingest_change (
   event text,
   actor text,
   fields text, -- JSON: names of the changed fields; null but for updates
-  data {json}, -- of a delete the last
+  -- As it was before the change; null for creates. What came out of a change
+  -- is what the next one of the resource found, or what is stored now.
+  data {json},
   key_id text,
   request_id text,
   at bigint NOT NULL,
   PRIMARY KEY (schema_no, seq)
-);
+){without_rowid};
 CREATE INDEX ingest_change_id ON ingest_change (schema_no, group_key, id);
 
 CREATE TABLE ingest_session (
