@@ -268,6 +268,9 @@ func (u *upload) saveApplied(ctx context.Context, tx *store.Tx, applied []*outgo
 			u.settled[o.stored.Key] = settled{l, base}
 		} else {
 			links, bases = append(links, l), append(bases, base)
+			if o.create { // it may be gone again before a download has brought it
+				hashes = append(hashes, hashState{mapping.KeyHash(key), rowWord(0)})
+			}
 		}
 		if len(o.unresolved) > 0 {
 			later = append(later, outboxEntry{local: o.op.LocalKey, external: key, action: actionUpdate})

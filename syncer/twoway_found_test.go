@@ -1,6 +1,7 @@
 package syncer_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -24,6 +25,33 @@ func TestDeletedThereBeforeTheFirstRead(t *testing.T) {
 		w.run(syncer.Request{})
 		w.run(syncer.Request{})
 		w.equalSides("B Berta 2.00", "Z Stays 1.00")
+	})
+}
+
+// A record that was sent, and that is gone there before a download has brought
+// it, is gone here as well.
+func TestDeletedThereBeforeItCameBack(t *testing.T) {
+	each(t, bothWays, func(t *testing.T, w *world) {
+		w.put("Z Stays 1.00")
+		w.run(syncer.Request{})
+		w.exec("INSERT INTO customer (id, erp_no, name, balance) VALUES ('x1', 'A', 'Anna', '1.00')")
+		asked := 0
+		w.source.keys = func([]kedge.Key) error {
+			if asked++; asked == 2 { // at first it was looked for, now it is read back
+				return &kedge.Error{Kind: kedge.Transient, Err: errors.New("the test said so")}
+			}
+			return nil
+		}
+		w.failAt(1, kedge.Transient)
+		w.run(syncer.Request{})
+		w.source.keys, w.source.page = nil, nil
+		if n := len(w.far()); n != 2 || asked != 2 {
+			t.Fatalf("%d records there after %d looks, want 2 and 2", n, asked)
+		}
+		w.delete("A")
+		w.run(syncer.Request{})
+		w.equalSides("Z Stays 1.00")
+		w.both(none, none)
 	})
 }
 

@@ -22,25 +22,30 @@ import (
 	"github.com/kedge-sync/kedge/syncer"
 )
 
-// TestTwoWayModel makes random edits on both sides, with faults and runs that
-// are cancelled in between. Whenever they stop, both sides become equal, no
-// edit of one side is lost, nothing is doubled, and a further run writes
-// nothing.
+// TestTwoWayModel makes random edits on both sides, with faults, runs that are
+// cancelled and processes that die in between. Whenever they stop, both sides
+// become equal, no edit of one side is lost, nothing is doubled, and a further
+// run writes nothing.
 func TestTwoWayModel(t *testing.T) {
 	t.Parallel()
 	migrations := append(syncer.Migrations(), sqltable.Migrations()...)
 	for _, engine := range []struct {
 		name, checks string
-		open         func(testing.TB, ...store.Migration) *store.Store
-	}{{"sqlite", "25", storetest.SQLite}, {"postgres", "5", storetest.Postgres}} {
+		dsn          func(testing.TB) string
+	}{{"sqlite", "25", storetest.SQLiteDSN}, {"postgres", "5", storetest.PostgresDSN}} {
 		t.Run(engine.name, func(t *testing.T) {
-			own := engine.open(t, migrations...)
-			dsn := storetest.SQLiteDSN(t)
-			other := storetest.Open(t, dsn)
+			site := &twoWayPlace{dsn: engine.dsn(t), otherDSN: storetest.SQLiteDSN(t)}
+			site.own, site.other = storetest.Open(t, site.dsn, migrations...), storetest.Open(t, site.otherDSN)
 			few(t, engine.checks)
-			rapid.Check(t, func(rt *rapid.T) { newTwoWay(t, rt, own, other, dsn).play() })
+			rapid.Check(t, func(rt *rapid.T) { newTwoWay(t, rt, site).play() })
 		})
 	}
+}
+
+// A twoWayPlace holds the databases that all histories of a model use in turn.
+type twoWayPlace struct {
+	dsn, otherDSN string
+	own, other    *store.Store
 }
 
 // twoWayMapping maps customers in both directions. Both sides know a record by
@@ -74,6 +79,7 @@ const (
 type twoWay struct {
 	*world
 	rt      *rapid.T
+	place   *twoWayPlace
 	peer    *peer
 	key     string // shared, matched, or made by the other side
 	policy  string
@@ -100,8 +106,8 @@ type history struct {
 	balances   []string
 }
 
-func newTwoWay(t *testing.T, rt *rapid.T, own, other *store.Store, dsn string) *twoWay {
-	m := &twoWay{rt: rt, agreed: map[string]card{}, edits: map[string]*[2]history{},
+func newTwoWay(t *testing.T, rt *rapid.T, place *twoWayPlace) *twoWay {
+	m := &twoWay{rt: rt, place: place, agreed: map[string]card{}, edits: map[string]*[2]history{},
 		key:     rapid.SampledFrom([]string{"matched", "shared", "made"}).Draw(rt, "key"),
 		policy:  rapid.SampledFrom([]string{"remote_wins", "local_wins", "local_wins_full", "manual"}).Draw(rt, "policy"),
 		gone:    rapid.SampledFrom([]string{"remote_wins", "local_wins", "manual"}).Draw(rt, "gone"),
@@ -109,12 +115,12 @@ func newTwoWay(t *testing.T, rt *rapid.T, own, other *store.Store, dsn string) *
 		foreign: rapid.Bool().Draw(rt, "foreign"),
 	}
 	tb := modelTB{t, rt}
-	empty(tb, own)
+	empty(tb, place.own)
 	if m.foreign {
-		empty(tb, other)
-		m.world = foreignWorld(tb, own, other, dsn, m.yaml())
+		empty(tb, place.other)
+		m.world = foreignWorld(tb, place.own, place.other, place.otherDSN, m.yaml())
 	} else {
-		m.world = newWorld(tb, own, m.yaml())
+		m.world = newWorld(tb, place.own, m.yaml())
 	}
 	m.peer = &peer{source: m.source, remote: m.remote, normalises: rapid.Bool().Draw(rt, "normalises")}
 	concurrency, idempotent, delta := rapid.Bool().Draw(rt, "concurrency"), rapid.Bool().Draw(rt, "idempotent"), rapid.Bool().Draw(rt, "delta")
@@ -170,7 +176,7 @@ func (m *twoWay) note(format string, args ...any) {
 }
 
 func (m *twoWay) play() {
-	for range rapid.IntRange(1, 4).Draw(m.rt, "rounds") {
+	for range rapid.IntRange(1, 3).Draw(m.rt, "rounds") {
 		for range rapid.IntRange(1, 12).Draw(m.rt, "steps") {
 			m.step()
 		}
@@ -273,10 +279,14 @@ func (m *twoWay) newBalance() string {
 // faultyRun runs, often with something that goes wrong.
 func (m *twoWay) faultyRun() {
 	rt := m.rt
+	trouble := rapid.IntRange(0, 9).Draw(rt, "trouble")
+	if trouble > 6 {
+		m.dyingRun(trouble == 9)
+		return
+	}
 	m.peer.fault, m.peer.before, m.source.page, m.source.keys = nil, nil, nil, nil
 	ctx, cancel := context.WithCancel(m.t.Context())
 	defer cancel()
-	trouble := rapid.IntRange(0, 6).Draw(rt, "trouble")
 	nth := rapid.IntRange(1, 4).Draw(rt, "nth")
 	m.note("run with trouble %d at %d", trouble, nth)
 	switch trouble {
@@ -347,9 +357,7 @@ func (m *twoWay) fail(format string, args ...any) {
 func (m *twoWay) quiet() {
 	m.note("quiet")
 	m.editRefused()
-	for range 3 {
-		m.quietRun()
-	}
+	m.settle()
 	m.resolve()
 	m.equal()
 	writes := m.peer.writes
@@ -365,7 +373,19 @@ func (m *twoWay) quiet() {
 	m.agreed, m.edits = m.cards(here), map[string]*[2]history{}
 }
 
-func (m *twoWay) quietRun() {
+// settle runs until there is nothing to do, three times at most.
+func (m *twoWay) settle() {
+	for range 3 {
+		writes := m.peer.writes
+		if res := m.quietRun(); res.State == syncer.Succeeded && m.peer.writes == writes && !slices.ContainsFunc(res.Entities, func(e syncer.EntityResult) bool {
+			return e.Read != e.Unchanged || e.Pending > 0
+		}) {
+			return
+		}
+	}
+}
+
+func (m *twoWay) quietRun() syncer.Result {
 	storetest.Settle(m.t, m.store)
 	m.now = m.now.Add(2 * time.Hour)
 	res, err := m.syncer.Run(m.t.Context(), syncer.Request{Integration: "crm"})
@@ -380,6 +400,7 @@ func (m *twoWay) quietRun() {
 			m.fail("%+v", e)
 		}
 	}
+	return res
 }
 
 // editRefused edits the records here that the other side refused for good:
@@ -422,9 +443,7 @@ func (m *twoWay) resolve() {
 				m.history(there, tag).unsure()
 			}
 		}
-		for range 3 {
-			m.quietRun()
-		}
+		m.settle()
 	}
 	m.fail("conflicts do not end")
 }

@@ -37,6 +37,10 @@ type Options struct {
 	LeaseTTL time.Duration    // how long a lease lasts without being renewed; 0 means [DefaultLeaseTTL]
 	Now      func() time.Time // for updated_at columns; nil means time.Now. Leases use the database's clock
 	Keys     *KeyRing         // nil: sealed values are refused
+
+	// BeforeQuery, if not nil, is called before most statements, commits among
+	// them, for tests that end a process there by runtime.Goexit.
+	BeforeQuery func(query string)
 }
 
 // A Store is an open database. Its methods may run concurrently.
@@ -91,8 +95,33 @@ func Open(ctx context.Context, dsn string, opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.closePools())
 	}
+	if s.opts.BeforeQuery != nil {
+		s.watch()
+	}
 	return s, nil
 }
+
+// watch calls BeforeQuery.
+func (s *Store) watch() {
+	db := s.db.WithQueryHook(queryHook(s.opts.BeforeQuery))
+	if s.write == s.db {
+		s.write = db
+	} else {
+		s.write = s.write.WithQueryHook(queryHook(s.opts.BeforeQuery))
+	}
+	s.db = db
+}
+
+type queryHook func(query string)
+
+// BeforeQuery is called by bun.
+func (f queryHook) BeforeQuery(ctx context.Context, e *bun.QueryEvent) context.Context {
+	f(e.Query)
+	return ctx
+}
+
+// AfterQuery is called by bun.
+func (queryHook) AfterQuery(context.Context, *bun.QueryEvent) {}
 
 // Close closes the database. Leases that are still held may be taken by others
 // at once. A second Close does nothing.
