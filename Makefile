@@ -4,8 +4,10 @@ GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME ?= 20s
+SOAK ?= 10000
+SEED ?= 0
 
-.PHONY: help build test check fuzz bench e2e docs postgres
+.PHONY: help build test soak check fuzz bench e2e docs postgres
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## / - /'
@@ -24,6 +26,9 @@ test: postgres ## all tests, on SQLite and PostgreSQL, with the race detector
 
 postgres: # the tests need PostgreSQL's programs, or KEDGE_TEST_POSTGRES
 	@sh internal/store/storetest/install.sh
+
+soak: postgres ## SOAK (10000) histories of each model of syncs on each database; SEED chooses others
+	KEDGE_SOAK=$(SOAK) TMPDIR=$$(sh internal/testtmp.sh) $(GO) test -count 1 -timeout 0 -v -run 'Model$$' ./syncer -rapid.seed=$(SEED)
 
 check: ## formatting, vet, staticcheck, known vulnerabilities, go.mod and generated files
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }

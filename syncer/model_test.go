@@ -4,8 +4,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -35,17 +37,27 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// few bounds the checks of rapid, unless somebody asked for another number.
+// few bounds the histories of a model, unless KEDGE_SOAK or a flag of rapid asks
+// for another number. Models take turns: the number belongs to the process.
 func few(t *testing.T, checks string) {
+	modelTurn.Lock()
 	f := flag.Lookup("rapid.checks")
-	if f.Value.String() != f.DefValue {
+	given := f.Value.String()
+	t.Cleanup(func() {
+		_ = f.Value.Set(given)
+		modelTurn.Unlock()
+	})
+	if soak := os.Getenv("KEDGE_SOAK"); soak != "" {
+		checks = soak
+	} else if given != f.DefValue {
 		return
 	}
 	if err := f.Value.Set(checks); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = f.Value.Set(f.DefValue) })
 }
+
+var modelTurn sync.Mutex
 
 // A model is a world and what its source holds.
 type model struct {

@@ -20,6 +20,7 @@ type death struct {
 	point string // a point of [syncer.Options], or "" for statements
 	left  atomic.Int32
 	dead  atomic.Bool
+	over  bool // the run has ended, whole or not
 }
 
 func (d *death) hook(point string) {
@@ -29,7 +30,7 @@ func (d *death) hook(point string) {
 }
 
 func (d *death) statement(query string) {
-	if query == "ROLLBACK" { // which happens by itself when a process dies
+	if d.over || query == "ROLLBACK" { // which happens by itself when a process dies
 		return
 	}
 	if d.dead.Load() || d.point == "" && d.left.Add(-1) == 0 {
@@ -56,9 +57,10 @@ func (m *twoWay) dyingRun(anywhere bool) {
 		d.left.Store(int32(rapid.IntRange(1, 3).Draw(m.rt, "passing")))
 	}
 	m.note("run that dies at %q %d", d.point, d.left.Load())
+	before := m.cards(here)
 	s, err := store.Open(m.t.Context(), m.place.dsn, &store.Options{BeforeQuery: d.statement})
 	m.check(err)
-	opts, here := m.opts, m.world.store
+	opts, local := m.opts, m.world.store
 	opts.Store, opts.Hook = s, d.hook
 	if !m.foreign {
 		m.world.store = s
@@ -77,6 +79,28 @@ func (m *twoWay) dyingRun(anywhere bool) {
 		m.note("→ %s %v %v", res.State, res.Entities, err)
 	}()
 	<-ended
-	m.peer.fault, m.world.store = nil, here
+	d.over = true
+	m.peer.fault, m.world.store = nil, local
 	m.check(s.Close())
+	if m.foreign {
+		m.wroteUnseen(before)
+	}
+}
+
+// wroteUnseen takes what a process wrote to the other database before it could
+// store that it did for edits of that side: nothing tells them apart.
+func (m *twoWay) wroteUnseen(before map[string]card) {
+	after := m.cards(here)
+	for tag := range before {
+		if _, live := after[tag]; !live {
+			m.history(here, tag).deleted()
+		}
+	}
+	for tag, c := range after {
+		if old, live := before[tag]; !live || old != c {
+			h := m.history(here, tag)
+			h.took(c.name, c.balance)
+			h.structural, h.live = true, true
+		}
+	}
 }

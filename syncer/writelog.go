@@ -23,6 +23,8 @@ type writeRow struct {
 	Version     string
 	ExpiresAt   time.Time
 	ConsumedAt  *time.Time
+
+	earlier *writeRow // an earlier one of the record that did not come back either
 }
 
 const sideExternal = "external"
@@ -35,21 +37,25 @@ func (e *entity) loadEchoes(ctx context.Context) error {
 		Order("id").Scan(ctx)
 	e.echoes = make(map[kedge.Key]*writeRow, len(rows))
 	for _, w := range rows {
+		w.earlier = e.echoes[w.Key]
 		e.echoes[w.Key] = w
 	}
 	return err
 }
 
 // echo tells whether a record that is as it was left is what kedge wrote
-// itself. Only the first one is.
+// itself. Only the first one is: it ends what was written before it, too.
 func (e *entity) echo(it *item) bool {
 	w := e.echoes[it.rec.Key]
 	if w == nil || e.silent || e.run.planning() {
 		return false
 	}
 	delete(e.echoes, it.rec.Key)
-	e.consumed = append(e.consumed, w.ID)
-	same := w.Hash == int64(it.hash) || w.Version != "" && w.Version == it.rec.Version
+	same := false
+	for ; w != nil; w = w.earlier {
+		e.consumed = append(e.consumed, w.ID)
+		same = same || w.Hash == int64(it.hash) || w.Version != "" && w.Version == it.rec.Version
+	}
 	if !same {
 		e.nearMisses++
 	}
