@@ -156,6 +156,11 @@ type Prober interface {
 	Probe(ctx context.Context) (Account, error)
 }
 
+// A Presetter knows which mapping fits its system.
+type Presetter interface {
+	Preset() string // name of a preset, "" if there is none
+}
+
 // An Account is what a [Prober] found.
 type Account struct {
 	User         string   `json:"user,omitempty"`

@@ -51,6 +51,7 @@ func (d *draft) checkEntities() bool {
 		d.missingFields()
 		return false
 	}
+	d.checkWritable()
 	d.checkVersion()
 	d.checkSupported()
 	return true
@@ -85,6 +86,14 @@ func entityNames(s *kedge.Schema) []string {
 		out[i] = s.Entities[i].Name
 	}
 	return out
+}
+
+// checkWritable refuses uploads to an entity that the other side lets nobody
+// write: each record would be refused.
+func (d *draft) checkWritable() {
+	if e := d.ext; d.rules.Direction.Uploads() && !e.Insert && !e.Update && !e.Upsert && !e.Delete {
+		d.fail(ReadOnlyEntity, SideExternal, "", "set direction: download, or let the other system allow writes", "%s cannot be written", e.Name)
+	}
 }
 
 func (d *draft) checkVersion() {

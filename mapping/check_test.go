@@ -212,3 +212,28 @@ func TestOnlyAndMerge(t *testing.T) {
 		t.Errorf("Merge past the limit: %v, want invalid", err)
 	}
 }
+
+// TestCheckReadOnlyEntity refuses uploads to what nobody can write, and only
+// those.
+func TestCheckReadOnlyEntity(t *testing.T) {
+	loc := &kedge.Schema{Entities: []kedge.Entity{{Name: "a", Key: []string{"id"}, Fields: checkLocal}}}
+	for direction, want := range map[Direction]string{Download: "", Upload: "read_only_entity", Bidirectional: "read_only_entity"} {
+		for _, able := range []kedge.Entity{{}, {Insert: true}, {Update: true}, {Upsert: true}, {Delete: true}} {
+			able.Name, able.Key, able.Fields, able.Delta = "A", []string{"Id"}, checkExternal, true
+			m, err := Parse("test", []byte("kedge: mapping/v1\nentities:\n  - external: A\n    local: a\n    direction: "+string(direction)+"\n    key: [{external: Id, local: id}]\n    fields: [{external: Name, local: name}]\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, want := "", want
+			for _, f := range Check(m, &kedge.Schema{Entities: []kedge.Entity{able}}, loc) {
+				got += string(f.Code)
+			}
+			if able.Insert || able.Update || able.Upsert || able.Delete {
+				want = ""
+			}
+			if got != want {
+				t.Errorf("%s of an entity with insert %v, update %v, upsert %v, delete %v: findings %q, want %q", direction, able.Insert, able.Update, able.Upsert, able.Delete, got, want)
+			}
+		}
+	}
+}

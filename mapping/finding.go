@@ -45,6 +45,7 @@ const (
 	VersionMissing        Code = "version_missing"
 	KeyNotUnique          Code = "key_not_unique"
 	UnsupportedEntity     Code = "unsupported_entity"
+	ReadOnlyEntity        Code = "read_only_entity"
 	ReadOnlyField         Code = "read_only_field"
 	FieldSuspended        Code = "field_suspended"
 	FieldAdopted          Code = "field_adopted"

@@ -67,7 +67,7 @@ func bidirectional(t *rapid.T, ext, loc kedge.Field, rule string) *EntityPlan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &kedge.Schema{Entities: []kedge.Entity{{Name: "A", Fields: []kedge.Field{ext}, Delta: true}}}
+	e := &kedge.Schema{Entities: []kedge.Entity{{Name: "A", Fields: []kedge.Field{ext}, Delta: true, Update: true}}}
 	plan, err := Compile(m, e, &kedge.Schema{Entities: []kedge.Entity{{Name: "a", Fields: []kedge.Field{loc}}}}, noonUTC)
 	if err != nil {
 		t.Fatal(err)

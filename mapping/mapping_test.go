@@ -29,8 +29,8 @@ entities:
 func simpleSchemas() (ext, loc *kedge.Schema) {
 	str := func(n string) kedge.Field { return kedge.Field{Name: n, Type: kedge.TypeString, Nullable: true} }
 	ext = &kedge.Schema{Entities: []kedge.Entity{
-		{Name: "RescoContact", Fields: []kedge.Field{str("No"), str("Name")}, Key: []string{"No"}, Delta: true},
-		{Name: "RescoCustomer", Fields: []kedge.Field{str("No"), str("Name"), {Name: "Balance", Type: kedge.TypeDecimal, Nullable: true}, str("Status"), str("Contact")}, Key: []string{"No"}, Delta: true},
+		{Name: "RescoContact", Fields: []kedge.Field{str("No"), str("Name")}, Key: []string{"No"}, Delta: true, Update: true},
+		{Name: "RescoCustomer", Fields: []kedge.Field{str("No"), str("Name"), {Name: "Balance", Type: kedge.TypeDecimal, Nullable: true}, str("Status"), str("Contact")}, Key: []string{"No"}, Delta: true, Update: true},
 	}}
 	loc = &kedge.Schema{Entities: []kedge.Entity{
 		{Name: "account", Fields: []kedge.Field{str("id"), str("name"), {Name: "balance", Type: kedge.TypeDecimal, Nullable: true},

@@ -32,7 +32,7 @@ func mappingFor(t testing.TB, ext, loc []kedge.Field, yaml string) (*Mapping, *k
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &kedge.Schema{Entities: []kedge.Entity{{Name: "A", Fields: ext, Key: []string{"Id"}, Delta: true}}}
+	e := &kedge.Schema{Entities: []kedge.Entity{{Name: "A", Fields: ext, Key: []string{"Id"}, Delta: true, Update: true}}}
 	l := &kedge.Schema{Entities: []kedge.Entity{{Name: "a", Fields: loc, Key: []string{"id"}}}}
 	return m, e, l
 }
@@ -342,8 +342,8 @@ func TestLookups(t *testing.T) {
 		return out
 	}
 	ext := &kedge.Schema{Entities: []kedge.Entity{
-		{Name: "Contact", Key: []string{"No"}, Delta: true, Fields: str("No", "Email")},
-		{Name: "Order", Key: []string{"Type", "No"}, Delta: true, Fields: str("Type", "No", "Contact", "OrderType", "OrderNo")},
+		{Name: "Contact", Key: []string{"No"}, Delta: true, Update: true, Fields: str("No", "Email")},
+		{Name: "Order", Key: []string{"Type", "No"}, Delta: true, Update: true, Fields: str("Type", "No", "Contact", "OrderType", "OrderNo")},
 	}}
 	loc := &kedge.Schema{Entities: []kedge.Entity{
 		{Name: "contact", Key: []string{"id"}, Fields: str("id")},

@@ -39,7 +39,7 @@ func TestSuggest(t *testing.T) {
 // account is the entity of the pitfall that the reference product warns of:
 // the text field has the likelier name, the identifier is the right one.
 func account() *kedge.Entity {
-	return &kedge.Entity{Name: "account", Key: []string{"accountid"}, Delta: true, Fields: []kedge.Field{
+	return &kedge.Entity{Name: "account", Key: []string{"accountid"}, Delta: true, Update: true, Fields: []kedge.Field{
 		{Name: "accountid", Type: kedge.TypeString, Format: kedge.FormatGUID}, field("name", kedge.TypeString),
 		{Name: "primarycontactid", Title: "Primary Contact ID", Type: kedge.TypeString},
 		{Name: "_primarycontactid_value", Type: kedge.TypeString, Format: kedge.FormatGUID},
@@ -86,7 +86,7 @@ func TestSuggestSharesNoField(t *testing.T) {
 }
 
 func TestLookupTextFieldWarns(t *testing.T) {
-	ext := &kedge.Schema{Entities: []kedge.Entity{*account(), {Name: "contact", Key: []string{"contactid"}, Delta: true,
+	ext := &kedge.Schema{Entities: []kedge.Entity{*account(), {Name: "contact", Key: []string{"contactid"}, Delta: true, Update: true,
 		Fields: []kedge.Field{{Name: "contactid", Type: kedge.TypeString, Format: kedge.FormatGUID}, field("fullname", kedge.TypeString)}}}}
 	loc := &kedge.Schema{Entities: []kedge.Entity{{Name: "account", Key: []string{"id"}, Fields: []kedge.Field{field("id", kedge.TypeString), primaryContact}},
 		{Name: "contact", Key: []string{"id"}, Fields: []kedge.Field{field("id", kedge.TypeString)}}}}

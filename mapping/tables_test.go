@@ -68,10 +68,10 @@ func TestBusinessCentral(t *testing.T) {
 		return out
 	}
 	ext := &kedge.Schema{Entities: []kedge.Entity{
-		{Name: "Items", Key: []string{"No"}, Delta: true, Fields: str("No")},
-		{Name: "rescoContact", Key: []string{"No"}, Fields: append(str("No", "name", "CustomerNo"), field("RowVersionNumber", kedge.TypeInt))},
-		{Name: "rescoCustomer", Key: []string{"No"}, Delta: true, Fields: str("No", "name", "HomePage", "PrimaryContacNo")},
-		{Name: "rescoServiceOrder", Key: []string{"documentType", "no"}, Delta: true, Fields: str("documentType", "no", "description", "customerNo")},
+		{Name: "Items", Key: []string{"No"}, Delta: true, Update: true, Fields: str("No")},
+		{Name: "rescoContact", Key: []string{"No"}, Update: true, Fields: append(str("No", "name", "CustomerNo"), field("RowVersionNumber", kedge.TypeInt))},
+		{Name: "rescoCustomer", Key: []string{"No"}, Delta: true, Update: true, Fields: str("No", "name", "HomePage", "PrimaryContacNo")},
+		{Name: "rescoServiceOrder", Key: []string{"documentType", "no"}, Delta: true, Update: true, Fields: str("documentType", "no", "description", "customerNo")},
 	}}
 	m := BusinessCentral(ext)
 	again, err := Parse("preset.yaml", m.Marshal())

@@ -283,8 +283,8 @@ func TestUploadConcurrently(t *testing.T) {
 
 func TestUploadLookups(t *testing.T) {
 	ext := &kedge.Schema{Entities: []kedge.Entity{
-		{Name: "Contact", Key: []string{"No"}, Delta: true, Fields: []kedge.Field{field("No", kedge.TypeInt), field("Email", kedge.TypeString)}},
-		{Name: "Order", Key: []string{"No"}, Delta: true, Fields: []kedge.Field{field("No", kedge.TypeInt), {Name: "Contact", Type: kedge.TypeString}, field("Mail", kedge.TypeString), field("Made", kedge.TypeInt), field("Old", kedge.TypeInt)}},
+		{Name: "Contact", Key: []string{"No"}, Delta: true, Update: true, Fields: []kedge.Field{field("No", kedge.TypeInt), field("Email", kedge.TypeString)}},
+		{Name: "Order", Key: []string{"No"}, Delta: true, Update: true, Fields: []kedge.Field{field("No", kedge.TypeInt), {Name: "Contact", Type: kedge.TypeString}, field("Mail", kedge.TypeString), field("Made", kedge.TypeInt), field("Old", kedge.TypeInt)}},
 	}}
 	ext.Entities[1].Fields[3].ReadOnly = true
 	loc := &kedge.Schema{Entities: []kedge.Entity{

@@ -323,7 +323,7 @@ func (m *twoWay) faultyRun() {
 		m.peer.before = func([]kedge.Change) { count() }
 	}
 	m.now = m.now.Add(time.Minute)
-	res, err := m.syncer.Run(ctx, syncer.Request{Integration: "crm"})
+	res, err := soon(ctx, m.syncer)
 	m.note("→ %s %v %v", res.State, res.Entities, err)
 	m.peer.fault, m.peer.before, m.source.page, m.source.keys = nil, nil, nil, nil
 	m.sumsOf(res)
@@ -388,7 +388,7 @@ func (m *twoWay) settle() {
 func (m *twoWay) quietRun() syncer.Result {
 	storetest.Settle(m.t, m.store)
 	m.now = m.now.Add(2 * time.Hour)
-	res, err := m.syncer.Run(m.t.Context(), syncer.Request{Integration: "crm"})
+	res, err := soon(m.t.Context(), m.syncer)
 	m.note("→ %s %v %v", res.State, res.Entities, err)
 	m.sumsOf(res)
 	if err != nil {

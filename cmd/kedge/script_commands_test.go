@@ -54,6 +54,31 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], srv.URL+service.Root())
 }
 
+// servebc NAME: serves a Business Central that makes the numbers of customers
+// and contacts; its URL is $NAME.
+func servebc(ts *testscript.TestScript, _ bool, args []string) {
+	entity := func(name, key string, fields ...string) kedge.Entity {
+		e := kedge.Entity{Name: name, Key: strings.Fields(key)}
+		for _, f := range e.Key {
+			e.Fields = append(e.Fields, kedge.Field{Name: f, Type: kedge.TypeString, Computed: len(e.Key) == 1})
+		}
+		for _, f := range fields {
+			e.Fields = append(e.Fields, kedge.Field{Name: f, Type: kedge.TypeString, Nullable: true})
+		}
+		return e
+	}
+	s := odatatest.New(odatatest.Options{Flavor: odatatest.BusinessCentral, Entities: []kedge.Entity{
+		entity("RescoCustomer", "No", "Name", "Email", "HomePage", "PrimaryContacNo"),
+		entity("RescoContact", "No", "Name", "CustomerNo"),
+		entity("RescoServiceOrder", "documentType no", "description", "customerNo"),
+		entity("Item", "No", "Name"),
+	}})
+	srv := httptest.NewServer(s.Handler())
+	ts.Defer(srv.Close)
+	ts.Value("services").(map[string]*odatatest.Service)[args[0]] = s
+	ts.Setenv(args[0], srv.URL+s.Root())
+}
+
 func service(ts *testscript.TestScript, name string) *odatatest.Service {
 	s := ts.Value("services").(map[string]*odatatest.Service)[name]
 	if s == nil {

@@ -53,7 +53,7 @@ func runScripts(t *testing.T, pattern, dsn string) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "serve": serve, "demo": demo, "page": page, "put": put, "spoil": spoil, "mend": mend,
+			"exits": exits, "serve": serve, "servebc": servebc, "demo": demo, "page": page, "put": put, "spoil": spoil, "mend": mend,
 			"delete": deleteRows, "sql": query, "capture": capture, "hides": hides,
 			"kserve": kserve, "kstop": kstop, "khup": khup, "klog": klog, "call": call, "certificate": certificate, "klisten": klisten, "kheard": kheard,
 		},

@@ -13,6 +13,14 @@ import (
 	"github.com/kedge-sync/kedge/internal/httpclient"
 )
 
+// Preset names the mapping that fits the flavor.
+func (d *Driver) Preset() string {
+	if d.cfg.Flavor == "businesscentral" {
+		return d.cfg.Flavor
+	}
+	return ""
+}
+
 // companyPath returns what stands before the name of a set: the company in
 // Business Central, else nothing. The company is looked up once.
 func (d *Driver) companyPath(ctx context.Context) (string, error) {

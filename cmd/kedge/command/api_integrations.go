@@ -40,6 +40,7 @@ type integrationBody struct {
 	Name     string `json:"name"`
 	External string `json:"external"`
 	Local    string `json:"local"`
+	Preset   string `json:"preset"`
 }
 
 func (p *api) createIntegration(c *call) error {
@@ -50,10 +51,17 @@ func (p *api) createIntegration(c *call) error {
 	if in.External == "" {
 		return usagef("external: missing; name the connection of the external side")
 	}
+	if err := checkPreset(in.Preset); err != nil {
+		return err
+	}
 	if err := c.app.canCreate(c.ctx(), c.syncer, in.Name, in.External, in.Local); err != nil {
 		return asBody(err)
 	}
-	saved, err := c.syncer.Save(c.ctx(), syncer.Integration{Name: in.Name, External: in.External, Local: in.Local, YAML: emptyMapping, Author: c.by()})
+	m, err := c.app.firstMapping(c.ctx(), c.syncer, in.Preset, in.External, in.Name)
+	if err != nil {
+		return asBody(err)
+	}
+	saved, err := c.syncer.Save(c.ctx(), syncer.Integration{Name: in.Name, External: in.External, Local: in.Local, YAML: string(m.Marshal()), Author: c.by()})
 	if err != nil {
 		return usageIfInvalid(err)
 	}

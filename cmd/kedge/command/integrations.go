@@ -132,9 +132,10 @@ func (a *app) integrationsCreate() *cobra.Command {
 	var external, local, kind, preset string
 	var set []string
 	c := &cobra.Command{
-		Use: "create NAME (--external CONNECTION | --kind KIND --set KEY=VALUE...)", Short: "Create an integration with an empty mapping", Args: cobra.ExactArgs(1),
+		Use: "create NAME (--external CONNECTION | --kind KIND --set KEY=VALUE...)", Short: "Create an integration", Args: cobra.ExactArgs(1),
 		Long: `Joins a connection of the config, or a new one made of --kind and --set, with
-the local tables. Secrets are given as references, such as
+the local tables. The mapping starts empty; for Business Central it starts with
+customers, contacts and service orders. Secrets are given as references, such as
 --set 'auth.password=${CRM_PASSWORD}', and are stored as references.`,
 		Example: examples("kedge integrations create crm --external crm",
 			"kedge integrations create crm --kind odata --set url=https://crm.example/odata/ --set auth.type=bearer --set 'auth.token=${CRM_TOKEN}'"),
@@ -147,8 +148,8 @@ the local tables. Secrets are given as references, such as
 			if (external == "") == (kind == "") {
 				return usagef("give one of --external and --kind")
 			}
-			if preset != "" {
-				return usagef("--preset %q: this version of kedge has no presets", preset)
+			if err := checkPreset(preset); err != nil {
+				return err
 			}
 			if err := a.canCreate(cmd.Context(), s, name, external, local); err != nil {
 				return err
@@ -158,11 +159,19 @@ the local tables. Secrets are given as references, such as
 					return err
 				}
 			}
-			_, err = s.Save(cmd.Context(), syncer.Integration{Name: name, External: external, Local: local, YAML: emptyMapping, Author: user()})
+			m, err := a.firstMapping(cmd.Context(), s, preset, external, name)
+			if err != nil {
+				return err
+			}
+			_, err = s.Save(cmd.Context(), syncer.Integration{Name: name, External: external, Local: local, YAML: string(m.Marshal()), Author: user()})
 			if err != nil {
 				return usage(err)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "created %s; next: kedge map enable %s EXTERNAL_ENTITY\n", name, name)
+			next := "map enable " + name + " EXTERNAL_ENTITY"
+			if len(m.Entities) > 0 {
+				next = "map tables " + name
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "created %s; next: kedge %s\n", name, next)
 			return err
 		},
 	}
@@ -170,7 +179,7 @@ the local tables. Secrets are given as references, such as
 	c.Flags().StringVar(&local, "local", config.Local, "connection of our side")
 	c.Flags().StringVar(&kind, "kind", "", "make a connection of this kind, named as the integration")
 	c.Flags().StringArrayVar(&set, "set", nil, "setting of the new connection, KEY=VALUE; nested keys with dots")
-	c.Flags().StringVar(&preset, "preset", "", "start with the mapping of a preset")
+	c.Flags().StringVar(&preset, "preset", "", "start with a mapping: businesscentral, or none; by itself the one that fits the connection")
 	return c
 }
 
