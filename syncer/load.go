@@ -29,7 +29,7 @@ func (r *run) load(ctx context.Context) error {
 		return err
 	}
 	r.own = r.s.opts.OwnDatabase(current.Local)
-	if r.target, err = r.newTarget(); err != nil {
+	if r.target, err = r.newTarget(ctx); err != nil {
 		return err
 	}
 	_, r.acks = r.ext.Driver().(connectors.Acker)
@@ -44,7 +44,7 @@ func (r *run) load(ctx context.Context) error {
 	return r.makeEntities(ctx)
 }
 
-func (r *run) newTarget() (target, error) {
+func (r *run) newTarget(ctx context.Context) (target, error) {
 	if !r.own {
 		return otherSystem{r.loc}, nil
 	}
@@ -53,7 +53,7 @@ func (r *run) newTarget() (target, error) {
 	if !canGet || !canPut {
 		return nil, &kedge.Error{Kind: kedge.Unsupported, Err: errors.New("the local connection cannot be written in kedge's own transactions")}
 	}
-	return ownTables{get, put}, nil
+	return r.newPublishing(ctx, ownTables{get, put}), nil
 }
 
 func (r *run) close() {

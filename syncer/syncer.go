@@ -26,6 +26,10 @@ type Options struct {
 	Progress func(Progress)   // nil: not reported; called from one goroutine per entity
 	Ended    func(Result)     // nil: not told; called once for each run that began, at its end
 
+	// Publisher is told what happens to local records of tables in Store's
+	// database; nil: nobody is.
+	Publisher Publisher
+
 	// LostReplyWait is how long after a lost answer the request can hardly
 	// arrive any more; 0 means 5 s. Sleep waits so long; nil means by the clock.
 	LostReplyWait time.Duration

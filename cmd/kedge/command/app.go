@@ -151,6 +151,7 @@ func (a *app) newSyncer(s *store.Store) *syncer.Syncer {
 		a.progress = func(syncer.Progress) {}
 	}
 	return syncer.New(syncer.Options{
+		Publisher:   a.runPublisher(),
 		Store:       s,
 		Connect:     a.connect,
 		OwnDatabase: a.isOwnDatabase,
