@@ -243,7 +243,7 @@ func (w *world) subscribe(token, doc string) (id, secret string) {
 }
 
 func (w *world) doc(doc string) string {
-	return strings.ReplaceAll(doc, "URL", w.hook.URL+"/k/8f3a")
+	return strings.ReplaceAll(doc, `"URL"`, `"`+w.hook.URL+`/k/8f3a"`)
 }
 
 // publish publishes events in one transaction.
@@ -259,6 +259,25 @@ func (w *world) publish(events ...kedge.Event) {
 	})
 	if err != nil {
 		w.t.Fatal(err)
+	}
+}
+
+// count returns the number of rows of a table.
+func (w *world) count(table string) (n int) {
+	w.t.Helper()
+	if err := w.db.DB().QueryRowContext(w.t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// until waits until a table has n rows.
+func (w *world) until(table string, n int) {
+	w.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); w.count(table) != n; time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%s has %d rows, want %d", table, w.count(table), n)
+		}
 	}
 }
 
