@@ -49,7 +49,7 @@ fuzz: ## each fuzz target for FUZZTIME (20s)
 bench: ## ratios of kedge to the least programs that do the same work
 	$(GO) run ./bench
 
-e2e: ## checks with programs that are not ours, from npm: a CSDL converter, two OData servers, a JSON Schema validator
+e2e: ## checks with programs that are not ours, from npm: a CSDL converter, two OData servers, a JSON Schema validator, verifiers of webhooks
 	@command -v npm >/dev/null || { echo "make e2e needs npm with Node.js 20 or later; on Debian: sudo apt-get install nodejs npm"; exit 1; }
 	cd e2e && npm ci --no-audit --no-fund
 	$(GO) test -tags e2e -count 1 ./e2e
