@@ -54,7 +54,7 @@ func kserve(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(exe, append([]string{"serve"}, args[1:]...)...)
 	cmd.Args[0], cmd.Dir = "kedge", ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "USER", "DSN", "ODATA", "SECRET", "HR_INGEST_KEY"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "USER", "DSN", "ODATA", "SECRET", "HR_INGEST_KEY", "KEDGE_CONFIG", "KEDGE_KEY", "OPS_HOOK", "OPS_HOOK_SECRET", "WAREHOUSE_HOOK", "WAREHOUSE_KEY", "WAREHOUSE_SECRET"} {
 		if v := ts.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}

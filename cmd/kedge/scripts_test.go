@@ -21,7 +21,7 @@ func TestScripts(t *testing.T) {
 
 // TestScriptsPostgres runs the main stories with PostgreSQL.
 func TestScriptsPostgres(t *testing.T) {
-	for _, story := range []string{"import", "sync", "faults", "quarantine", "deletes", "reset", "create", "tables", "technical", "twoway", "jobs"} {
+	for _, story := range []string{"import", "sync", "faults", "quarantine", "deletes", "reset", "create", "tables", "technical", "twoway", "jobs", "subscriptions"} {
 		t.Run(story, func(t *testing.T) {
 			t.Parallel()
 			runScripts(t, "testdata/"+story+".txt", storetest.PostgresDSN(t))

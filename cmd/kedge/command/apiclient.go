@@ -58,7 +58,10 @@ func (a *app) openRemote(r *apiClient) error {
 	if token != "" {
 		o.Auth = httpclient.Bearer(httpclient.Secret(token))
 	}
-	if r.base = base.JoinPath("/"); r.admin {
+	if base.Path == "" {
+		base.Path = "/"
+	}
+	if r.base = base; r.admin {
 		r.base = base.JoinPath("api", "v1")
 	}
 	r.client, err = httpclient.New(o)
