@@ -2,12 +2,16 @@ package ingest_test
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/gorilla/mux"
+
 	"github.com/kedge-sync/kedge/ingest"
 	"github.com/kedge-sync/kedge/ingest/custom"
+	"github.com/kedge-sync/kedge/internal/httpapi"
 	"github.com/kedge-sync/kedge/internal/store/storetest"
 )
 
@@ -40,6 +44,48 @@ func BenchmarkBulkNew(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/3800, "µs/row")
+}
+
+func BenchmarkUnchanged(b *testing.B) {
+	s := storetest.SQLite(b, ingest.Migrations()...)
+	svc, err := ingest.New(ingest.Options{Store: s})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx := b.Context()
+	if _, err := svc.CreateGroup(ctx, ingest.Group{Name: "HR", Prefix: "hr"}); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := svc.CreateSchema(ctx, ingest.Schema{Group: "HR", Table: "employee", Schema: []byte(employeeSchema)}); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := svc.CreateIntegration(ctx, ingest.Integration{Name: "x", Tables: []string{"hr_employee"}}); err != nil {
+		b.Fatal(err)
+	}
+	k, err := svc.CreateKey(ctx, "x", ingest.Key{Name: "k"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := mux.NewRouter()
+	svc.Routes(r)
+	h := httpapi.WithRequestID(r)
+	text := strings.Repeat("lorem ipsum ", 80)
+	var n atomic.Int64
+	b.SetParallelism(32)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			i := n.Add(1) % 2000
+			body := fmt.Sprintf(`{"employeeId":"b%d","active":true,"salary":%d.50,"employee":{"username":"%s","email":"x%d"}}`, i, i, text, i)
+			req := httptest.NewRequest("POST", "/integration/custom-data/event/hr_employee", strings.NewReader(body))
+			req.Header.Set("X-Ingest-Key", k.Key)
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, req)
+			if rec.Code != 200 {
+				b.Error(rec.Body.String())
+			}
+		}
+	})
 }
 
 func BenchmarkEvents(b *testing.B) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -68,7 +69,6 @@ type work struct {
 	at    int64 // time of the transaction
 	table *Table
 	head  int64 // last seq
-	floor int64
 
 	interest    kedge.Interest
 	localEvents []kedge.Event // of the mapping, to be published after those of the resources
@@ -118,9 +118,6 @@ func (w *work) run(all []*request) error {
 	w.hook("d")
 	requests = open(requests)
 	if err := w.suppress(requests); err != nil {
-		return err
-	}
-	if err := w.readHead(); err != nil {
 		return err
 	}
 	if p := w.c.opts.Publisher; p != nil && len(requests) > 0 {
@@ -194,66 +191,72 @@ func (w *work) remember(requests []*request) error {
 // A scope is the row of one (table, groupKey).
 type scope struct {
 	group string
-	live  int64
+	live  int64 // before; of bulks only
+	delta int64
 	moved bool // something was written
 }
 
-// lock locks the scopes of the requests, in order of their keys, and makes
-// those that do not exist. SQLite has one writer and needs no locks.
+// lock locks the scopes of the requests, in order of their keys, after making
+// those that do not exist. SQLite has one writer and needs no locks, nor rows
+// before something is written.
 func (w *work) lock(requests []*request) (map[string]*scope, error) {
 	scopes := map[string]*scope{}
 	var groups []string
 	for _, r := range requests {
 		if scopes[r.GroupKey] == nil {
-			scopes[r.GroupKey] = &scope{group: r.GroupKey, live: -1}
+			scopes[r.GroupKey] = &scope{group: r.GroupKey}
 			groups = append(groups, r.GroupKey)
 		}
 	}
-	slices.Sort(groups)
-	for try := 0; ; try++ {
-		s := w.sql("SELECT group_key, live FROM ingest_scope WHERE schema_no = ").arg(w.table.No).add(" AND group_key IN ").row(anysOf(groups)...)
-		if w.c.postgres() {
-			s.add(" ORDER BY group_key FOR UPDATE")
-		}
-		found := 0
-		err := w.each(s, func(rows *sql.Rows) error {
-			var group string
-			var live int64
-			if err := rows.Scan(&group, &live); err != nil {
-				return err
-			}
-			scopes[group].live = live
-			found++
-			return nil
-		})
-		if err != nil || found == len(groups) {
-			return scopes, err
-		}
-		if try > 0 {
-			return nil, errors.New("a row of ingest_scope is gone")
-		}
-		s = w.sql("INSERT INTO ingest_scope (schema_no, group_key, live) VALUES ")
-		for i, g := range groups {
-			if i > 0 {
-				s.add(", ")
-			}
-			s.row(w.table.No, g, 0)
-		}
-		if err := w.exec(s.add(" ON CONFLICT (schema_no, group_key) DO NOTHING")); err != nil {
-			return nil, err
-		}
+	if !w.c.postgres() && requests[0].Op != Bulk {
+		return scopes, nil
 	}
+	slices.Sort(groups)
+	found, err := w.readScopes(groups, scopes)
+	if err != nil || found == len(groups) || !w.c.postgres() {
+		return scopes, err
+	}
+	s := w.sql("INSERT INTO ingest_scope (schema_no, group_key, live) VALUES ")
+	for i, g := range groups {
+		if i > 0 {
+			s.add(", ")
+		}
+		s.row(w.table.No, g, 0)
+	}
+	if err := w.exec(s.add(" ON CONFLICT (schema_no, group_key) DO NOTHING")); err != nil {
+		return nil, err
+	}
+	_, err = w.readScopes(groups, scopes)
+	return scopes, err
+}
+
+func (w *work) readScopes(groups []string, scopes map[string]*scope) (found int, err error) {
+	s := w.sql("SELECT group_key, live FROM ingest_scope WHERE schema_no = ").arg(w.table.No).add(" AND group_key IN ").row(anysOf(groups)...)
+	if w.c.postgres() {
+		s.add(" ORDER BY group_key FOR UPDATE")
+	}
+	err = w.each(s, func(rows *sql.Rows) error {
+		var group string
+		var live int64
+		if err := rows.Scan(&group, &live); err != nil {
+			return err
+		}
+		scopes[group].live = live
+		found++
+		return nil
+	})
+	return found, err
 }
 
 // recheck makes sure that the requests were checked against the active
 // version, which nobody changes until this transaction ends.
 func (w *work) recheck(requests []*request) error {
-	s := w.sql("SELECT active_version FROM ingest_schema WHERE no = ").arg(w.table.No)
+	s := w.sql("SELECT s.active_version, h.seq FROM ingest_schema AS s JOIN ingest_head AS h ON h.schema_no = s.no WHERE s.no = ").arg(w.table.No)
 	if w.c.postgres() {
-		s.add(" FOR SHARE")
+		s.add(" FOR SHARE OF s")
 	}
 	active := 0
-	if err := w.each(s, func(rows *sql.Rows) error { return rows.Scan(&active) }); err != nil {
+	if err := w.each(s, func(rows *sql.Rows) error { return rows.Scan(&active, &w.head) }); err != nil {
 		return err
 	}
 	for _, r := range requests {
@@ -313,11 +316,6 @@ func unavailable(err error) error {
 	return busyKind(&busyError{text: "a part of kedge that takes part in storing failed", err: err})
 }
 
-func (w *work) readHead() error {
-	s := w.sql("SELECT seq, floor_seq FROM ingest_head WHERE schema_no = ").arg(w.table.No)
-	return w.each(s, func(rows *sql.Rows) error { return rows.Scan(&w.head, &w.floor) })
-}
-
 // takeNumbers returns the number before the first of n new ones. The row stays
 // locked until the end, so numbers have no gaps and are in order of commit.
 func (w *work) takeNumbers(n int) (before int64, err error) {
@@ -328,7 +326,7 @@ func (w *work) takeNumbers(n int) (before int64, err error) {
 
 // saveScopes writes how many live resources the scopes have now.
 func (w *work) saveScopes(requests []*request, scopes map[string]*scope) error {
-	for _, g := range slices.SortedFunc(mapValues(scopes), func(a, b *scope) int { return strings.Compare(a.group, b.group) }) {
+	for _, g := range slices.SortedFunc(maps.Values(scopes), func(a, b *scope) int { return strings.Compare(a.group, b.group) }) {
 		bulk := slices.ContainsFunc(requests, func(r *request) bool { return r.Op == Bulk && r.GroupKey == g.group && r.err == nil })
 		if !g.moved && !bulk {
 			continue
@@ -337,8 +335,8 @@ func (w *work) saveScopes(requests []*request, scopes map[string]*scope) error {
 		if bulk {
 			column = "last_bulk_at"
 		}
-		s := w.sql("UPDATE ingest_scope SET live = ").arg(g.live).add(", " + column + " = ").arg(w.at).
-			add(" WHERE schema_no = ").arg(w.table.No).add(" AND group_key = ").arg(g.group)
+		s := w.sql("INSERT INTO ingest_scope (schema_no, group_key, live, ", column, ") VALUES ").row(w.table.No, g.group, g.delta, w.at).
+			add(" ON CONFLICT (schema_no, group_key) DO UPDATE SET live = ingest_scope.live + excluded.live, " + column + " = excluded." + column)
 		if err := w.exec(s); err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ func (w *work) bulk(r *request, scopes map[string]*scope) error {
 	if err := w.writeBulk(r, plan); err != nil {
 		return err
 	}
-	in.live += int64(r.result.Bulk.Created - r.result.Bulk.Removed)
+	in.delta += int64(r.result.Bulk.Created - r.result.Bulk.Removed)
 	if r.Session != "" {
 		return w.c.deleteSession(w.ctx, w.tx.Tx.Tx, r.Session, false)
 	}

@@ -33,6 +33,8 @@ type lane struct {
 	mu      sync.Mutex
 	queue   []*request
 	running bool
+
+	same bool // most events of the last batch changed nothing
 }
 
 // load is what waits in all lanes.
@@ -91,8 +93,26 @@ func (l *lane) run() {
 		if batch == nil {
 			return
 		}
-		l.c.commit(context.Background(), batch)
+		if l.same {
+			batch = l.c.answerSame(context.Background(), batch)
+		}
+		if len(batch) > 0 {
+			l.c.commit(context.Background(), batch)
+			l.same = mostlySame(batch)
+		}
 	}
+}
+
+// mostlySame tells whether most requests of a batch were events that changed
+// nothing.
+func mostlySame(batch []*request) bool {
+	n := 0
+	for _, r := range batch {
+		if r.err == nil && r.Op == Event && r.result.Event.Result == Unchanged {
+			n++
+		}
+	}
+	return 2*n > len(batch)
 }
 
 // take removes the requests of the next transaction from the queue.

@@ -2,14 +2,10 @@ package custom
 
 import (
 	"database/sql"
-	"iter"
-	"maps"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/ingest/schema"
 )
-
-func mapValues[K comparable, V any](m map[K]V) iter.Seq[V] { return maps.Values(m) }
 
 // A resourceKey names a resource of a table.
 type resourceKey struct{ group, id string }
@@ -122,7 +118,7 @@ func (w *work) decideEvent(r *request, rows map[resourceKey]*row, in *scope, cha
 	switch r.result.Event.Result {
 	case Created:
 		ch.op = kedge.OpCreate
-		in.live++
+		in.delta++
 	case Updated:
 		ch.op = kedge.OpUpdate
 	default:
@@ -145,7 +141,7 @@ func (w *work) decideDelete(r *request, rows map[resourceKey]*row, in *scope, ch
 			continue
 		}
 		r.result.Delete.Removed++
-		in.live--
+		in.delta--
 		in.moved = true
 		rows[key] = &row{version: was.version}
 		changes = append(changes, &change{r: r, key: key, op: kedge.OpDelete, prev: was})
