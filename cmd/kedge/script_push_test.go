@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -69,5 +70,18 @@ func kheard(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), l.out.Bytes(), 0o600))
 	if want, err := strconv.Atoi(args[1]); err != nil || code != want {
 		ts.Fatalf("kedge listen ended with %d, want %s:\n%s%s", code, args[1], l.out.String(), l.log.String())
+	}
+}
+
+// await SUB: waits until a delivery of the subscription was given up.
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		ts.Check(ts.Exec("kedge", "subscriptions", "dead", args[0]))
+		if strings.Contains(ts.ReadFile("stdout"), "msg_") {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("no delivery of %s was given up", args[0])
+		}
 	}
 }

@@ -21,7 +21,7 @@ func TestScripts(t *testing.T) {
 
 // TestScriptsPostgres runs the main stories with PostgreSQL.
 func TestScriptsPostgres(t *testing.T) {
-	for _, story := range []string{"import", "sync", "faults", "quarantine", "deletes", "reset", "create", "tables", "technical", "twoway", "jobs", "subscriptions"} {
+	for _, story := range []string{"import", "sync", "faults", "quarantine", "deletes", "reset", "create", "tables", "technical", "twoway", "jobs", "subscriptions", "subscribers"} {
 		t.Run(story, func(t *testing.T) {
 			t.Parallel()
 			runScripts(t, "testdata/"+story+".txt", storetest.PostgresDSN(t))
@@ -55,7 +55,7 @@ func runScripts(t *testing.T, pattern, dsn string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "serve": serve, "servebc": servebc, "demo": demo, "page": page, "put": put, "spoil": spoil, "mend": mend,
 			"delete": deleteRows, "sql": query, "capture": capture, "hides": hides,
-			"kserve": kserve, "kstop": kstop, "khup": khup, "klog": klog, "call": call, "certificate": certificate, "klisten": klisten, "kheard": kheard,
+			"kserve": kserve, "kstop": kstop, "khup": khup, "klog": klog, "call": call, "certificate": certificate, "klisten": klisten, "kheard": kheard, "await": await,
 		},
 	})
 }

@@ -155,10 +155,13 @@ func (a *app) listen(cmd *cobra.Command, f *listenFlags) error {
 	go func() { served <- srv.Serve(listener) }()
 	address := "http://" + listener.Addr().String() + o.Path
 	err = a.listening(ctx, cmd, f, address)
-	// A push that is being answered ends first.
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	// A push that is being answered ends first; connections that nobody uses
+	// are not waited for.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	err = errors.Join(err, srv.Shutdown(grace))
+	if srv.Shutdown(grace) != nil {
+		_ = srv.Close()
+	}
 	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(err, e)
 	}
