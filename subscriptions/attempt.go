@@ -96,6 +96,7 @@ func (w *worker) take() *attempt {
 func (w *worker) deliver(a *attempt) {
 	for a != nil {
 		ans := w.s.try(a)
+		w.s.hook("sent")
 		a.cancel()
 		w.mu.Lock()
 		w.settle(a, ans)

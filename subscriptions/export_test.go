@@ -10,3 +10,6 @@ func (s *Service) Signal() { s.signal() }
 
 // Redact is what the log of attempts keeps of an answer.
 var Redact = redact
+
+// SetHook has f called at fanout, sent and results.
+func (s *Service) SetHook(f func(point string)) { s.hook = f }

@@ -67,6 +67,7 @@ func (s *Service) fanOut(ctx context.Context) (events int, touched []string, err
 		if touched, err = s.enqueue(ctx, tx, next, list); err != nil {
 			return err
 		}
+		s.hook("fanout")
 		_, err = exec(ctx, tx, string(append(appendInts([]byte("DELETE FROM push_outbox WHERE seq IN ("), taken), ')')))
 		return err
 	})

@@ -82,8 +82,9 @@ func (w *worker) reread() {
 }
 
 // apply gives the queues of changed subscriptions their new state and returns
-// the attempts in flight that have the old one. Those of subscriptions that
-// may not send any more are cut off.
+// the attempts in flight that have the old one. They are not cut off at once,
+// also not those of a deleted subscription: what is written to a connection
+// arrives all the same, and that would be after the answer.
 func (w *worker) apply(changed []string, g int64) []*attempt {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -105,9 +106,6 @@ func (w *worker) apply(changed []string, g int64) []*attempt {
 		x := w.s.sub(a.sub.id)
 		if x == a.sub || !isChanged[a.sub.id] {
 			continue
-		}
-		if x == nil || x.state != StateActive {
-			a.cancel()
 		}
 		waits = append(waits, a)
 	}

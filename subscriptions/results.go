@@ -198,6 +198,7 @@ func (s *Service) save(ctx context.Context, tx *store.Tx, batch []*result) error
 			}
 		}
 	}
+	s.hook("results")
 	return s.shrink(ctx, tx, gone)
 }
 

@@ -77,8 +77,9 @@ type Service struct {
 	// test, which has one thread, replaces them.
 	transport func(context.Context, httpclient.Request) (httpclient.Reply, error)
 	barrier   func(ctx context.Context, generation int64) error
-	wake      chan struct{} // something may be there to do
-	seen      chan struct{} // a generation was seen
+	hook      func(point string) // called at fanout, sent and results, for tests that kill the process there
+	wake      chan struct{}      // something may be there to do
+	seen      chan struct{}      // a generation was seen
 
 	unproven chan string // ids of subscriptions whose handshake is due
 }
@@ -115,6 +116,7 @@ func New(ctx context.Context, db *store.Store, local connectors.Driver, hc *http
 		return hc.Send(ctx, r, answerTime)
 	}
 	s.barrier = s.awaitSeen
+	s.hook = func(string) {}
 	s.worker = newWorker(s)
 	return s, s.refresh(ctx, db.DB())
 }

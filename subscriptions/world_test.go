@@ -259,7 +259,9 @@ func newReceiver(t testing.TB, answer func(w http.ResponseWriter, r *http.Reques
 		} else {
 			x.answer(w, r, p)
 		}
-		x.got <- p
+		if x.got != nil {
+			x.got <- p
+		}
 	}))
 	t.Cleanup(x.Close)
 	return x
