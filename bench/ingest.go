@@ -32,7 +32,6 @@ type pushed struct {
 	b    *bench
 	cmd  *exec.Cmd
 	addr string
-	in   io.WriteCloser
 }
 
 // ingest measures pushed data: events by req/s and by CPU, their time at half

@@ -298,14 +298,14 @@ func (s *Service) pauseOthers(ctx context.Context, d Declaration) error {
 	gone := func(db bun.IDB, table, column string, names []string) *bun.UpdateQuery {
 		q := db.NewUpdate().Table(table).Set("state = ?", StatePaused).Where("origin = ? AND state = ?", OriginFile, StateActive)
 		if len(names) > 0 {
-			q = q.Where(column+" NOT IN (?)", bun.In(names))
+			q = q.Where(column+" NOT IN (?)", bun.List(names))
 		}
 		return q
 	}
 	count := func(table, column string, names []string) (int64, error) {
 		q := s.store.DB().NewSelect().Table(table).Where("origin = ? AND state = ?", OriginFile, StateActive)
 		if len(names) > 0 {
-			q = q.Where(column+" NOT IN (?)", bun.In(names))
+			q = q.Where(column+" NOT IN (?)", bun.List(names))
 		}
 		return q.Count(ctx)
 	}

@@ -82,7 +82,7 @@ func (s *Service) attach(ctx context.Context, tx bun.IDB, id string, names []str
 	if _, err := tx.NewRaw("UPDATE ingest_schema SET integration_id = NULL WHERE integration_id = ?", id).Exec(ctx); err != nil {
 		return err
 	}
-	_, err := tx.NewRaw("UPDATE ingest_schema SET integration_id = ? WHERE no IN (?)", id, bun.In(numbers)).Exec(ctx)
+	_, err := tx.NewRaw("UPDATE ingest_schema SET integration_id = ? WHERE no IN (?)", id, bun.List(numbers)).Exec(ctx)
 	return err
 }
 

@@ -63,7 +63,6 @@ type Queue struct {
 	rows     int     // in memory
 	inFlight int
 	replayed int // of inFlight
-	idleFrom int64
 
 	until    int64 // nothing is sent before
 	nextAt   int64 // by the rate
