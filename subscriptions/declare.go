@@ -30,6 +30,28 @@ func declaredID(name string) string {
 // isDeclared reports whether the config declares the subscription.
 func isDeclared(id string) bool { return strings.HasPrefix(id, declaredPrefix) }
 
+// CheckItems returns the index of the first subscription of the config that
+// cannot be made, and what is wrong with it.
+func (s *Service) CheckItems() (int, error) {
+	for i := range s.cfg.Items {
+		if err := s.checkItem(&s.cfg.Items[i].Doc); err != nil {
+			return i, err
+		}
+	}
+	return 0, nil
+}
+
+func (s *Service) checkItem(d *spec.Doc) error {
+	if err := d.Check(s.catalog, spec.Everything(), s.cfg.limits(), s.time()); err != nil {
+		return err
+	}
+	if d.Signing.Secret == "" {
+		p := &spec.Problems{List: []spec.Problem{{Pointer: "/signing/secret", Detail: "is required; make one with: echo whsec_$(openssl rand -base64 32)"}}}
+		return &kedge.Error{Op: "subscriptions", Kind: kedge.Invalid, Err: p}
+	}
+	return nil
+}
+
 // declare makes the subscriptions of the config, changes those that have
 // changed, and disables those that are gone from it.
 func (s *Service) declare(ctx context.Context) error {
@@ -59,11 +81,8 @@ func (s *Service) declare(ctx context.Context) error {
 
 func (s *Service) declareOne(ctx context.Context, id string, item *Item) error {
 	d := item.Doc
-	if err := d.Check(s.catalog, spec.Everything(), s.cfg.limits(), s.time()); err != nil {
+	if err := s.checkItem(&d); err != nil {
 		return err
-	}
-	if d.Signing.Secret == "" {
-		return &kedge.Error{Op: "subscriptions", Kind: kedge.Invalid, Err: errors.New(`signing.secret is required; make one with: echo whsec_$(openssl rand -base64 32)`)}
 	}
 	doc, hidden := split(d)
 	hidden.Keys = []secret{{Key: d.Signing.Secret}}

@@ -40,6 +40,11 @@ or a mapping is wrong, whether or not all systems could be asked.`,
 			k.connections(cmd.Context(), cfg)
 			if offline {
 				k.files(cfg)
+				if cfg.Subscriptions != nil {
+					if _, err := k.pushConfig(); err != nil {
+						k.fail(err)
+					}
+				}
 				return k.result()
 			}
 			if err := k.integrations(cmd.Context(), cfg); err != nil {
@@ -47,6 +52,9 @@ or a mapping is wrong, whether or not all systems could be asked.`,
 			}
 			if err := k.jobs(cmd.Context(), cfg); err != nil {
 				return err
+			}
+			if _, err := k.publisher(cmd.Context(), k.logger(), nil); err != nil {
+				k.fail(err)
 			}
 			return k.result()
 		},

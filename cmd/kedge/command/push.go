@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -75,6 +76,9 @@ func (a *app) publisher(ctx context.Context, log *slog.Logger, metrics prometheu
 	}
 	if err != nil {
 		return nil, err
+	}
+	if i, err := service.CheckItems(); err != nil {
+		return nil, a.itemError(i, err)
 	}
 	a.push = &pusher{service, source}
 	return a.push, nil
@@ -160,9 +164,16 @@ func (a *app) itemError(i int, err error) error {
 	}
 	var lines []string
 	for _, x := range p.List {
-		lines = append(lines, a.cfg.At(fmt.Sprintf("subscriptions.items[%d]%s: %s", i, strings.ReplaceAll(x.Pointer, "/", "."), x.Detail)).Error())
+		lines = append(lines, a.cfg.At(fmt.Sprintf("subscriptions.items[%d]%s: %s", i, keyPath(x.Pointer), x.Detail)).Error())
 	}
 	return usage(errors.New(strings.Join(lines, "\n")))
+}
+
+var index = regexp.MustCompile(`\.([0-9]+)(\.|$)`)
+
+// keyPath writes a JSON Pointer as the config's keys are written.
+func keyPath(pointer string) string {
+	return index.ReplaceAllString(strings.ReplaceAll(pointer, "/", "."), "[$1]$2")
 }
 
 // pushError gives what is wrong with the section its place.
