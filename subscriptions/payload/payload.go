@@ -76,7 +76,7 @@ var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPaddin
 func SequenceOf(id string) (int64, error) {
 	text, ok := strings.CutPrefix(id, "msg_")
 	raw, err := encoding.DecodeString(text)
-	if !ok || err != nil || len(raw) != 20 {
+	if !ok || err != nil || len(raw) != 20 || len(text) != 32 {
 		return 0, errors.New("not the id of a message")
 	}
 	return int64(binary.BigEndian.Uint64(raw)), nil
