@@ -33,7 +33,7 @@ type Resolution struct {
 
 // ResolveConflict ends a conflict. It looks at both sides as they are now,
 // writes what the local side lacks, and leaves to the next sync what the other
-// side lacks. It reports whether there is something to send.
+// side lacks, or to the next export if the entity is only downloaded. It reports whether there is something to send.
 func (s *Syncer) ResolveConflict(ctx context.Context, id string, how Resolution) (sends bool, err error) {
 	found, err := s.Conflicts(ctx, ConflictQuery{IDs: []string{id}})
 	if err != nil {
@@ -50,8 +50,12 @@ func (s *Syncer) ResolveConflict(ctx context.Context, id string, how Resolution)
 		}
 		defer r.close()
 		e := r.entities[c.Entity]
-		if e.plan == nil || !e.sends || len(r.ordered()) == 0 {
-			return invalid("", fmt.Errorf("entity %s of integration %s is not synced in both directions any more; its conflicts have no effect", c.Entity, c.Integration))
+		if e.plan == nil || len(r.ordered()) == 0 {
+			return invalid("", fmt.Errorf("entity %s of integration %s is not synced any more; its conflicts have no effect", c.Entity, c.Integration))
+		}
+		if !e.sends { // an export met the conflict, and the next one sends what is left of it
+			r.req.Op = Export
+			e.sendsEdits()
 		}
 		res := &resolving{entity: e, id: id, how: how, key: c.ExternalKey}
 		if err := res.parseSet(); err != nil {
@@ -157,7 +161,7 @@ var errNoMerge = invalid("", errors.New("one side deleted the record, so there i
 // merge brings two records together. The base becomes the remote one, so that
 // the rest counts as edited here.
 func (r *resolving) merge(it *item, s Sides) error {
-	d := newDecision(s, r.plan, Sync)
+	d := newDecision(s, r.plan, r.entity.run.op())
 	merged := kedge.Record{Fields: r.plan.LocalFields, Values: make([]kedge.Value, len(it.dst.Values))}
 	writes := make([]kedge.Value, len(it.dst.Values))
 	var open []string
@@ -168,7 +172,7 @@ func (r *resolving) merge(it *item, s Sides) error {
 		differ := !local.IsMissing() && !remote.IsMissing() && !r.plan.Equal(i, local, remote)
 		take := remote
 		switch {
-		case r.how.Take == TakeRemote && differ && d.downloads(i):
+		case r.how.Take == TakeRemote && differ && r.plan.Downloads(i):
 			down, up = true, false
 		case r.how.Take == TakeLocal && differ && d.uploads(i):
 			down, up = false, true

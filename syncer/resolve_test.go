@@ -280,3 +280,30 @@ func TestResolveRefusesWrongValues(t *testing.T) {
 		}
 	})
 }
+
+// TestResolveAfterTheDirectionChanged ends the conflict of an entity that is
+// only downloaded by now: what is left to send goes with the next export.
+func TestResolveAfterTheDirectionChanged(t *testing.T) {
+	for take, want := range map[syncer.Take]string{syncer.TakeLocal: "A Local 1.00", syncer.TakeRemote: "A Remote 1.00"} {
+		t.Run(string(take), func(t *testing.T) {
+			each(t, parking, func(t *testing.T, w *world) {
+				w.put("A Anna 1.00", "B Bert 2.00")
+				w.run(syncer.Request{})
+				w.exec("UPDATE customer SET name = 'Local' WHERE erp_no = 'A'")
+				w.put("A Remote 1.00")
+				w.run(syncer.Request{})
+				w.save(strings.Replace(parking, "bidirectional", "download", 1))
+				if sends := w.resolve(take, nil); sends != (take == syncer.TakeLocal) {
+					t.Errorf("something to send: %v", sends)
+				}
+				w.run(syncer.Request{Op: syncer.Export})
+				w.equalSides(want, "B Bert 2.00")
+				w.run(syncer.Request{})
+				w.equalSides(want, "B Bert 2.00")
+				if n := len(w.conflicts()); n != 0 {
+					t.Errorf("%d conflicts are open after the resolution", n)
+				}
+			})
+		})
+	}
+}
