@@ -99,9 +99,10 @@ type item struct {
 	// Of entities whose local edits are sent.
 	after    *baseRow // the base once the item is stored
 	conflict *conflictRow
-	thaw     bool     // it had a conflict and has none any more
-	send     string   // what the other side is to be told
-	decided  []string // fields that a policy decided
+	thaw     bool         // it had a conflict and has none any more
+	send     string       // what the other side is to be told
+	decided  []string     // fields that a policy decided
+	lost     *Transaction // of a creation whose answer was lost: this is what it made
 }
 
 // apply stores a chunk in one page transaction. In a plan it only tells what

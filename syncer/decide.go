@@ -153,7 +153,10 @@ func (e *entity) match(ctx context.Context, tx connectors.Tx, todo []*item) erro
 		}
 		free = slices.DeleteFunc(free, func(it *item) bool { return it.fail != nil || !it.create })
 	}
-	return nil
+	if len(e.lost) == 0 {
+		return nil
+	}
+	return e.matchLost(ctx, tx, free)
 }
 
 // matchShared finds out whether the local row exists where it matters: the

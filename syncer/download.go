@@ -58,7 +58,8 @@ type entity struct {
 	frozen     map[kedge.Key]bool // records with an open conflict
 	parked     map[kedge.Key]bool // of those, the ones that this run met; true if its upload did
 	echoes     map[kedge.Key]*writeRow
-	consumed   []string // echoes that came
+	consumed   []string       // echoes that came
+	lost       []*Transaction // that made records, or not, which have no key to be looked up by
 	nearMisses int64
 	force      map[kedge.Key]bool                     // records that are looked at though they seem unchanged
 	silent     bool                                   // records are taken in beside a download, and are not counted
@@ -136,6 +137,9 @@ func (e *entity) prepare(ctx context.Context) error {
 	}
 	if e.sends && e.run.op() == Sync {
 		if err := e.loadEchoes(ctx); err != nil {
+			return err
+		}
+		if err := e.loadLost(ctx); err != nil {
 			return err
 		}
 	}

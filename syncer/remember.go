@@ -69,6 +69,7 @@ func (e *entity) remember(ctx context.Context, tx *store.Tx, b *batch, items []*
 		func() error { return e.rememberBoth(ctx, tx, m.mode, items) },
 		func() error { return e.quarantine(ctx, tx, m.failed) },
 		func() error { return e.release(ctx, tx, m.freed) },
+		func() error { return e.settleLost(ctx, tx, items) },
 		func() error { return e.saveProgress(ctx, tx, b, items, now) },
 	}
 	for _, step := range steps {

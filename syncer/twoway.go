@@ -57,7 +57,11 @@ func (e *entity) decideBoth(ctx context.Context, tx connectors.Tx, todo []*item)
 		return err
 	}
 	for _, it := range items {
-		base := e.agreed(bases[it.agreedKey()], sent[it.dst.Key], it)
+		answer := sent[it.dst.Key]
+		if it.lost != nil {
+			answer = it.lost
+		}
+		base := e.agreed(bases[it.agreedKey()], answer, it)
 		if s, known := e.settled[it.rec.Key]; known {
 			base = s.base
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/syncer"
@@ -122,5 +123,25 @@ func TestEditAfterFailedUpload(t *testing.T) {
 		if w.both(none, none); p.writes != 1 {
 			t.Errorf("%d writes there, want 1", p.writes)
 		}
+	})
+}
+
+// A deletion that the other side could not do is tried again, though no other
+// one waits.
+func TestFailedDeleteIsRetried(t *testing.T) {
+	each(t, bothWays, func(t *testing.T, w *world) {
+		p := &peer{source: w.source, remote: w.remote}
+		w.connect(p)
+		w.put("A Anna 1.00", "B Bert 2.00", "Z Zed 1.00")
+		w.run(syncer.Request{})
+		w.exec("DELETE FROM customer WHERE erp_no = 'A'")
+		p.fault = func([]kedge.Change) peerFault { return busyOne }
+		w.run(syncer.Request{})
+		p.fault = nil
+		w.now = w.now.Add(3 * time.Hour)
+		w.run(syncer.Request{})
+		w.equalSides("B Bert 2.00", "Z Zed 1.00")
+		w.run(syncer.Request{})
+		w.both(none, none)
 	})
 }

@@ -25,6 +25,7 @@ type upload struct {
 	state    RunState
 	confirm  string
 	deletes  int64 // that wait for a person
+	again    bool  // deletes failed before, and it is time to try them again
 	counts   Counts
 	outcomes map[kedge.Key]Outcome  // by local key; unchanged records are not in it
 	tries    map[string]int         // by transaction, in this run
@@ -411,18 +412,18 @@ func (u *upload) releaseEqual(ctx context.Context, tx *store.Tx, locals []*local
 
 // releaseLocal closes the quarantine rows and the dead transactions of records
 // that were sent.
-func (u *upload) releaseLocal(ctx context.Context, tx *store.Tx, keys []kedge.Key) error {
+func (e *entity) releaseLocal(ctx context.Context, tx *store.Tx, keys []kedge.Key) error {
 	if len(keys) == 0 {
 		return nil
 	}
 	_, err := tx.NewUpdate().Model((*QuarantineRow)(nil)).Set("state = 'done', payload = '{}'").
-		Where("ent = ? AND direction = ? AND state = 'open'", u.row.ID, Upload).
-		Where("key IN "+u.run.s.unpack(), jsonTexts(keys)).Exec(ctx)
+		Where("ent = ? AND direction = ? AND state = 'open'", e.row.ID, Upload).
+		Where("key IN "+e.run.s.unpack(), jsonTexts(keys)).Exec(ctx)
 	if err != nil {
 		return err
 	}
 	_, err = tx.NewUpdate().Model((*Transaction)(nil)).Set("state = ?", TxArchived).
-		Where("integration = ? AND entity = ? AND state = ?", u.run.name, u.plan.Name, TxDead).
-		Where("local_key IN "+u.run.s.unpack(), jsonTexts(keys)).Exec(ctx)
+		Where("integration = ? AND entity = ? AND state = ?", e.run.name, e.plan.Name, TxDead).
+		Where("local_key IN "+e.run.s.unpack(), jsonTexts(keys)).Exec(ctx)
 	return err
 }

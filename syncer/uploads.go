@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"fmt"
+	"github.com/uptrace/bun"
 	"slices"
 
 	"github.com/kedge-sync/kedge"
@@ -131,7 +132,7 @@ func (r *run) pushAll(ctx context.Context) {
 		return
 	}
 	for _, e := range slices.Backward(entities) {
-		if u := e.up; u != nil && u.err == nil && u.deletes > 0 && ctx.Err() == nil {
+		if u := e.up; u != nil && u.err == nil && (u.deletes > 0 || u.again) && ctx.Err() == nil {
 			u.err = u.push(ctx, true)
 			if u.err == nil {
 				u.err = u.countDeletes(ctx)
@@ -154,10 +155,17 @@ func (r *run) anyMissing() bool {
 }
 
 // countDeletes counts the deletions that are to be sent, and stops the entity
-// if they are too many.
+// if they are too many. Those that are tried again were let through before.
 func (u *upload) countDeletes(ctx context.Context) error {
-	n, err := u.run.s.store.DB().NewSelect().Model((*Transaction)(nil)).
-		Where("integration = ? AND entity = ? AND action = ? AND state = ?", u.run.name, u.plan.Name, actionDelete, TxPending).Count(ctx)
+	waiting := func(state TransactionState) *bun.SelectQuery {
+		return u.run.s.store.DB().NewSelect().Model((*Transaction)(nil)).
+			Where("integration = ? AND entity = ? AND action = ? AND state = ?", u.run.name, u.plan.Name, actionDelete, state)
+	}
+	var err error
+	if u.again, err = waiting(TxFailed).Where("next_at <= ?", u.run.s.now()).Exists(ctx); err != nil {
+		return err
+	}
+	n, err := waiting(TxPending).Count(ctx)
 	u.deletes = int64(n)
 	rule := u.plan.Rules.Deletes.Upload
 	harmless := rule == mapping.DeleteIgnore || rule == mapping.DeleteUnlink
