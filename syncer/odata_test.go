@@ -176,7 +176,7 @@ func (w *odataWorld) edit(round int) {
 func (w *odataWorld) quiet(req syncer.Request) syncer.Result {
 	w.t.Helper()
 	for range 30 {
-		if res := w.run(req); res.State == syncer.Succeeded {
+		if res := w.attempt(req); res.State == syncer.Succeeded {
 			return res
 		} else if res.State == syncer.Stopped {
 			w.t.Fatalf("stopped: %+v", res.Entities)

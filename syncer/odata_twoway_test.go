@@ -45,7 +45,7 @@ func (w *twoWayWorld) calm() syncer.Result {
 	w.t.Helper()
 	var res syncer.Result
 	for range 60 {
-		res = w.run(syncer.Request{})
+		res = w.attempt(syncer.Request{})
 		if res.State == syncer.Stopped {
 			w.t.Fatalf("stopped: %+v", res.Entities)
 		}
@@ -66,7 +66,7 @@ func (w *twoWayWorld) story() {
 	w.calm()
 	for round := 1; round <= 3; round++ {
 		w.sides.churn(round)
-		w.run(syncer.Request{}) // as it may end
+		w.attempt(syncer.Request{}) // as it may end
 		w.sides.afterRun(round)
 		w.calm()
 	}
