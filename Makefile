@@ -27,8 +27,10 @@ test: postgres ## all tests, on SQLite and PostgreSQL, with the race detector
 postgres: # the tests need PostgreSQL's programs, or KEDGE_TEST_POSTGRES
 	@sh internal/store/storetest/install.sh
 
-soak: postgres ## SOAK (10000) histories of each model of syncs on each database; SEED chooses others
+soak: postgres ## SOAK (10000) histories of each model on each database, SEED chooses others; 1,000 changes of pushes under load
 	KEDGE_SOAK=$(SOAK) TMPDIR=$$(sh internal/testtmp.sh) $(GO) test -count 1 -timeout 0 -v -run 'Model$$' ./syncer -rapid.seed=$(SEED)
+	TMPDIR=$$(sh internal/testtmp.sh) $(GO) test -count 1 -timeout 0 -v -run 'TestModel' ./subscriptions -rapid.checks=$(SOAK) -rapid.seed=$(SEED)
+	KEDGE_SOAK=1000 TMPDIR=$$(sh internal/testtmp.sh) $(GO) test -count 1 -timeout 0 -v -run 'TestStrict|TestReplicas' ./subscriptions
 
 check: ## formatting, vet, staticcheck, known vulnerabilities, go.mod and generated files
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }

@@ -35,6 +35,8 @@ func run() error {
 			return serve(os.Args[2:])
 		case "load":
 			return load(os.Args[2:])
+		case "receive":
+			return receive(os.Args[2])
 		case "micro":
 			return micro(os.Args[2], os.Args[3:])
 		}
@@ -120,6 +122,8 @@ var groups = []group{
 	{"state-postgres", func(b *bench) ([]row, error) { return b.state(postgres) }},
 	{"push", (*bench).push},
 	{"ingest", (*bench).ingest},
+	{"deliver-sqlite", func(b *bench) ([]row, error) { return b.deliver(sqlite) }},
+	{"deliver-postgres", func(b *bench) ([]row, error) { return b.deliver(postgres) }},
 	{"odatatest", (*bench).serviceSpeed},
 	{"incremental-sqlite", func(b *bench) ([]row, error) { return b.incremental(sqlite) }},
 	{"incremental-postgres", func(b *bench) ([]row, error) { return b.incremental(postgres) }},

@@ -30,6 +30,8 @@ var micros = map[string]func(microInput) (finding, error){
 	"fetch":            microFetch,
 	"writetx-sqlite":   microWrite,
 	"writetx-postgres": microWrite,
+	"deliver-sqlite":   microDeliver,
+	"deliver-postgres": microDeliver,
 	"capture-sqlite":   microCapture,
 	"capture-postgres": microCapture,
 }
