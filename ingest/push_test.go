@@ -168,6 +168,9 @@ func TestSizes(t *testing.T) {
 			if got := w.send("POST", base+tt.path, tt.body); got.status != tt.want {
 				t.Errorf("%s: %d, want %d: %.200s", tt.name, got.status, tt.want, got.raw)
 			}
+			if w.store.Engine() == store.Postgres {
+				continue // how a body travels has nothing to do with the database
+			}
 			if got := w.send("POST", base+tt.path, zip(tt.body), "Content-Encoding", "gzip"); got.status != tt.want {
 				t.Errorf("%s, gzip: %d, want %d: %.200s", tt.name, got.status, tt.want, got.raw)
 			}

@@ -79,8 +79,8 @@ func TestResourcesByFilter(t *testing.T) {
 			{"salary ge 9000.5", 1000}, // on SQLite tested here, not by the database
 			{"active eq false and salary lt 100", 50},
 			{"startswith(employeeId, 'e0001') or _id eq 'e09999'", 11},
-			{"_seq gt 9990", 11}, // with e00000, which changed
-			{"_event eq null", 10_000},
+			{"_seq gt 9990", 11},                      // with e00000, which changed
+			{"_event eq null and _seq gt 5000", 5001}, // with e00000
 			{"_deleted", 0},
 		} {
 			ids := pages("filter=" + url.QueryEscape(tt.filter))
@@ -93,9 +93,7 @@ func TestResourcesByFilter(t *testing.T) {
 				}
 			}
 		}
-		if ids := pages("orderby=_seq+desc"); len(ids) < 10_000 || ids[0] != "e00000" {
-			t.Errorf("by number: %d resources, first %s", len(ids), ids[0])
-		}
+		w.admin("GET", "/tables/employee/resources?limit=1&orderby=_seq+desc", "").is(200).says(`"employeeId":"e00000"`)
 		w.admin("GET", "/tables/employee/resources?filter=nobody+eq+1", "").is(400).says("unknown field")
 		w.admin("GET", "/tables/employee/resources?filter=active+eq", "").is(400)
 		w.admin("GET", "/tables/employee/resources?orderby=salary", "").is(400).says("orderby")
