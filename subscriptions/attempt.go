@@ -129,7 +129,7 @@ func (s *Service) try(a *attempt) answer {
 		ans.again = true
 		return ans
 	}
-	if scope == nil || !op.Wanted(scope.Operations) {
+	if scope == nil || !op.Wanted(scope.Operations) || p.hidden {
 		ans.dropped = true
 		return ans
 	}

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"strconv"
 
+	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/subscriptions/lanes"
+	"github.com/kedge-sync/kedge/subscriptions/match"
 	"github.com/kedge-sync/kedge/subscriptions/spec"
 )
 
@@ -17,6 +19,7 @@ type parcel struct {
 	collapsed int64
 	changed   string  // of all the collapsed ones, or ""
 	merged    []int64 // rows that this one stands for, still to be deleted
+	hidden    bool    // of a person that nothing may be told of any more
 }
 
 const parcelQuery = "SELECT d.id, d.event_seq, d.lane, d.op, d.attempt, d.step, d.queued_at, d.due_at, d.replay_id, d.collapsed, d.changed, " +
@@ -55,6 +58,9 @@ func (w *worker) refill(ctx context.Context) (bool, error) {
 			rows, err = w.readParcels(ctx, string(append(appendInts([]byte(parcelQuery+"d.id IN ("), x.ids), ") ORDER BY d.id"...)), x.q.ID)
 		} else {
 			rows, err = w.readParcels(ctx, parcelQuery+"d.id > ? ORDER BY d.id LIMIT "+strconv.Itoa(readRows), x.q.ID, x.after)
+		}
+		if err == nil {
+			err = w.s.hide(ctx, rows)
 		}
 		if err != nil {
 			return false, err
@@ -107,6 +113,27 @@ func (w *worker) loadGap(ctx context.Context, q *lanes.Queue) error {
 	if g != nil && g.ToSeq != 0 && st.sub != nil && st.sub.state == StateActive && st.sub.selects(spec.EventGap) && !st.gapSent {
 		st.gapSent = true
 		w.spawn(func() { w.s.tellGap(w.life, st.sub, g) })
+	}
+	return nil
+}
+
+// hide marks the rows that may not be told of any more, for the record belongs
+// to somebody who was suppressed after the event. That it is gone may be told.
+func (s *Service) hide(ctx context.Context, rows []*lanes.Row) error {
+	if s.opts.Suppressor == nil || len(rows) == 0 {
+		return nil
+	}
+	subjects := make([]kedge.Subject, len(rows))
+	for i, r := range rows {
+		e := &r.Data.(*parcel).event
+		subjects[i].Refs = []kedge.Ref{{Connection: localConnection, Entity: e.Entity, Key: kedge.Key(e.RecordKey)}}
+	}
+	hidden, err := s.opts.Suppressor.Suppressed(ctx, s.db.DB(), subjects)
+	if err != nil {
+		return err
+	}
+	for i, r := range rows {
+		r.Data.(*parcel).hidden = hidden[i] && match.Op(r.Op) != match.Delete
 	}
 	return nil
 }

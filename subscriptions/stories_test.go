@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/kedge-sync/kedge"
 	"github.com/kedge-sync/kedge/internal/signature"
 	"github.com/kedge-sync/kedge/internal/store"
@@ -725,5 +727,49 @@ func TestDeclared(t *testing.T) {
 			stop()
 			x.none()
 		}
+	})
+}
+
+// hider suppresses the records of some keys.
+type hider struct {
+	mu   sync.Mutex
+	keys []kedge.Key
+}
+
+func (h *hider) Suppressed(_ context.Context, _ bun.IDB, subjects []kedge.Subject) ([]bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := make([]bool, len(subjects))
+	for i, s := range subjects {
+		out[i] = slices.Contains(h.keys, s.Refs[0].Key)
+	}
+	return out, nil
+}
+
+// Of a suppressed person nothing is told but the end of the record, whether it
+// was suppressed before the event or while the push was waiting.
+func TestSuppressed(t *testing.T) {
+	each(t, func(t *testing.T, db *store.Store) {
+		w := newWorld(t, db)
+		h := &hider{keys: []kedge.Key{"t-1"}}
+		w.s = w.service(&subscriptions.Options{Now: w.clock.Now, Suppressor: h})
+		w.run(w.s)
+		x := newReceiver(t, nil)
+		sub, _ := w.subscribe(x.URL, `{"url":"%s","resource":"tasks","events":["tasks.*"],"ordering":"subscription","state":"paused"}`)
+		for _, key := range []string{"t-1", "t-2", "t-3"} {
+			w.publish(task(kedge.OpCreate, key, "proj1", "a"), task(kedge.OpDelete, key, "proj1", "a"))
+		}
+		w.until("events", "SELECT count(*) FROM push_event", 5)
+		w.until("deliveries", "SELECT count(*) FROM push_delivery", 5)
+		h.mu.Lock()
+		h.keys = append(h.keys, "t-2")
+		h.mu.Unlock()
+		w.patch(sub.ID, `{"state":"active"}`)
+		for _, want := range []string{"tasks/t-1 delete", "tasks/t-2 delete", "tasks/t-3 create", "tasks/t-3 delete"} {
+			if p := x.next(); p.Data.Resource+" "+p.Data.Operation != want {
+				t.Errorf("got %s %s, want %s", p.Data.Resource, p.Data.Operation, want)
+			}
+		}
+		x.none()
 	})
 }
