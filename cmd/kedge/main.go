@@ -27,7 +27,7 @@ func main() {
 // and GOGC in the environment win.
 func boundMemory() {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(100 << 20)
+		debug.SetMemoryLimit(108 << 20)
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400) // below the limit, memory is cheaper than collecting it
