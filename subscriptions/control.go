@@ -381,13 +381,23 @@ func (s *Service) patch(ctx context.Context, tx *store.Tx, by Caller, row *subRo
 		return err
 	}
 	row.Generation, row.ChangedAt = g, now
-	if err := s.setState(ctx, tx, row, &doc, before.URL != after.URL); err != nil {
-		return err
+	if !leavesDisabled(row, patch) {
+		if err := s.setState(ctx, tx, row, &doc, before.URL != after.URL); err != nil {
+			return err
+		}
 	}
 	if _, err = tx.NewUpdate().Model(row).ExcludeColumn("idem_hash", "idem_body", "created_at").WherePK().Exec(ctx); err != nil {
 		return store.Error("subscriptions", "", err)
 	}
 	return s.setDue(ctx, tx, row)
+}
+
+// leavesDisabled reports whether a patch leaves a disabled subscription as it
+// is: one that does not speak of the state, unless it is all that was missing
+// that someone with a token that works takes the subscription over.
+func leavesDisabled(row *subRow, patch []byte) bool {
+	var named struct{ State *string }
+	return row.State == StateDisabled && row.Reason != "token" && json.Unmarshal(patch, &named) == nil && named.State == nil
 }
 
 // whole returns the document of a row with its secrets, except the signing
@@ -402,10 +412,11 @@ func (s *Service) whole(row *subRow) (*spec.Doc, *secrets, error) {
 		return nil, nil, err
 	}
 	doc = join(doc, hidden)
-	if row.State == StateActive || row.State == StatePaused {
+	switch row.State {
+	case StateActive, StatePaused:
 		doc.State = row.State
-	} else {
-		doc.State = "" // not active: only a patch that says so makes it that
+	case StateDisabled, StateExpired:
+		doc.State = "" // a patch says what it becomes
 	}
 	return &doc, hidden, nil
 }

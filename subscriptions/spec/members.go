@@ -1,6 +1,9 @@
 package spec
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -9,17 +12,19 @@ import (
 // Take takes the named members, which must be strings, out of a JSON object
 // and returns what is left. One that is not there, or null, is "".
 func Take(body []byte, names ...string) (rest []byte, values map[string]string, err error) {
-	dec := jsontext.Value(body)
-	if dec.Kind() != '{' || !dec.IsValid() {
-		_, err := Parse(body) // words the error
-		if err == nil {
-			p := &Problems{Syntax: true}
-			p.add("", "the body is not one JSON object")
-			err = p.or()
-		}
-		return nil, nil, err
+	dec := jsontext.NewDecoder(bytes.NewReader(body))
+	value, err := dec.ReadValue()
+	if err == io.EOF {
+		err = errors.New("no value")
 	}
-	o, err := readObject(dec)
+	if err != nil {
+		return nil, nil, syntax(err)
+	}
+	value = value.Clone()
+	if _, err := dec.ReadToken(); err != io.EOF || value.Kind() != '{' {
+		return nil, nil, syntax(errors.New("not one object"))
+	}
+	o, err := readObject(value)
 	if err != nil {
 		return nil, nil, err
 	}
