@@ -190,7 +190,7 @@ func (p crashPlan) localBlock() string {
 	if p.Target == "" {
 		return `{"dsn": "kedge"}`
 	}
-	return fmt.Sprintf(`{"dsn": %q, "entities": {"item": {"create": true}}}`, "sqlite:"+p.Target)
+	return fmt.Sprintf(`{"dsn": %q, "entities": {"item": {"create": true}, "task": {"create": true}}}`, "sqlite:"+p.Target)
 }
 
 // A crashSite is a source with rows, and kedge's database.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/kedge-sync/kedge"
@@ -71,11 +73,24 @@ type twoWaySite struct {
 	sides *twoSides
 }
 
-func newTwoWaySite(t *testing.T, dsn string) *twoWaySite {
+// newTwoWaySite has its local tables in kedge's own database, or in a file of
+// their own.
+func newTwoWaySite(t *testing.T, dsn string, foreign bool) *twoWaySite {
 	t.Helper()
 	c := &twoWaySite{sides: newTwoSides(t, odatatest.Options{})}
 	c.crashSite = &crashSite{t: t, crashPlan: crashPlan{DSN: dsn, URL: c.sides.far.Start(t)}}
+	if foreign {
+		c.Target = filepath.Join(t.TempDir(), "target.db")
+		c.check(os.WriteFile(c.Target, nil, 0o600)) // an empty SQLite database
+	}
 	c.sides.near = func(use func(*sql.DB)) {
+		if foreign {
+			db, err := sql.Open("sqlite", c.Target)
+			c.check(err)
+			defer db.Close()
+			use(db)
+			return
+		}
 		s, err := store.Open(t.Context(), dsn, nil)
 		c.check(err)
 		defer s.Close()
@@ -86,7 +101,7 @@ func newTwoWaySite(t *testing.T, dsn string) *twoWaySite {
 }
 
 func eachTwoWay(t *testing.T, test func(t *testing.T, c *twoWaySite)) {
-	storetest.EachDSN(t, func(t *testing.T, dsn string) { test(t, newTwoWaySite(t, dsn)) })
+	storetest.EachDSN(t, func(t *testing.T, dsn string) { test(t, newTwoWaySite(t, dsn, false)) })
 }
 
 // settled checks that both sides have what they must, that nothing was made

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kedge-sync/kedge/internal/odatatest"
 	"github.com/kedge-sync/kedge/internal/store"
+	"github.com/kedge-sync/kedge/internal/store/storetest"
 )
 
 // TestKillUpload kills runs at each point that uploads pass: edits noted and not
@@ -38,6 +39,22 @@ func TestKillTwoWay(t *testing.T) {
 			eachTwoWay(t, func(t *testing.T, c *twoWaySite) {
 				c.settled()
 				c.everyPassing(point, point == "p6")
+			})
+		})
+	}
+}
+
+// TestKillTwoWayBetweenTwoDatabases kills runs of both directions whose local
+// side is not in kedge's database: rows are written there, and what is known
+// about them is not.
+func TestKillTwoWayBetweenTwoDatabases(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"p3", "p4", "p9"} {
+		t.Run(point, func(t *testing.T) {
+			storetest.EachDSN(t, func(t *testing.T, dsn string) {
+				c := newTwoWaySite(t, dsn, true)
+				c.settled()
+				c.everyPassing(point, false)
 			})
 		})
 	}
