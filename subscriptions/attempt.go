@@ -79,7 +79,7 @@ func (w *worker) take() *attempt {
 			w.set.Finish(q)
 			continue
 		}
-		if after, wanted := q.Scan(); wanted && after > 0 {
+		if q.Wants() {
 			w.want()
 		}
 		if x.doc.Collapse {

@@ -75,14 +75,20 @@ func closeGaps(ctx context.Context, tx bun.IDB, sub string, last int64) error {
 	return err
 }
 
-// untoldGap returns the oldest gap that the receiver does not know, or nil.
-func untoldGap(ctx context.Context, db bun.IDB, sub string) (*gapRow, error) {
-	g := &gapRow{}
-	err := db.NewSelect().Model(g).Where("sub = ? AND told_at = 0", sub).OrderExpr("id").Limit(1).Scan(ctx)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
+// untoldGaps returns of each subscription the oldest gap that its receiver does
+// not know.
+func untoldGaps(ctx context.Context, db bun.IDB, subs []string) (map[string]*gapRow, error) {
+	var rows []gapRow
+	if err := db.NewSelect().Model(&rows).Where("told_at = 0 AND sub IN (?)", bun.List(subs)).OrderExpr("id").Scan(ctx); err != nil {
+		return nil, store.Error("subscriptions", "", err)
 	}
-	return g, store.Error("subscriptions", "", err)
+	out := map[string]*gapRow{}
+	for i := range rows {
+		if g := &rows[i]; out[g.Sub] == nil {
+			out[g.Sub] = g
+		}
+	}
+	return out, nil
 }
 
 func gapOf(g *gapRow) *payload.Gap {

@@ -325,21 +325,34 @@ func (s *Service) saveHealth(ctx context.Context, tx *store.Tx, batch []*result)
 		}
 	}
 	now := s.now()
+	var well []string
 	for _, id := range slices.Sorted(maps.Keys(list)) {
 		h := list[id]
-		var err error
 		if h.ok {
-			_, err = exec(ctx, tx, "UPDATE push_subscription SET last_ok_at = ?, failures = ?, first_fail_at = ?, noticed = 0 WHERE id = ?",
-				now, h.failures, now*min(1, h.failures), id)
-		} else {
-			_, err = exec(ctx, tx, "UPDATE push_subscription SET failures = failures + ?, first_fail_at = CASE WHEN first_fail_at = 0 THEN ? ELSE first_fail_at END WHERE id = ?",
-				h.failures, now, id)
+			well = append(well, id)
 		}
+		if h.failures == 0 {
+			continue
+		}
+		fresh := 0
+		if h.ok {
+			fresh = 1 // what was before the success does not count
+		}
+		_, err := exec(ctx, tx, `UPDATE push_subscription SET failures = CASE WHEN ? = 1 THEN 0 ELSE failures END + ?,
+first_fail_at = CASE WHEN ? = 1 OR first_fail_at = 0 THEN ? ELSE first_fail_at END WHERE id = ?`, fresh, h.failures, fresh, now, id)
 		if err != nil {
 			return err
 		}
+		if h.ok {
+			well = well[:len(well)-1]
+		}
 	}
-	return nil
+	if len(well) == 0 {
+		return nil
+	}
+	_, err := exec(ctx, tx, string(append(appendIDs([]byte("UPDATE push_subscription SET last_ok_at = ?, failures = 0, first_fail_at = 0, noticed = noticed - (noticed / ? % 2) * ? WHERE id IN ("), well), ')')),
+		now, noticedFailing, noticedFailing)
+	return err
 }
 
 // shrink takes deliveries that are gone from the pending ones. Rows are locked

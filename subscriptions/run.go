@@ -229,6 +229,7 @@ func (w *worker) step(ctx context.Context) (busy bool, err error) {
 	w.set.Ripe(w.s.now())
 	busy = busy || w.set.Len() > 0
 	w.mu.Unlock()
+	w.want() // also what could not be read the last time
 	w.pump()
 	return busy, nil
 }

@@ -72,6 +72,9 @@ func (s *Service) Delete(ctx context.Context, by Caller, id string) error {
 		if err != nil {
 			return err
 		}
+		if _, _, err := s.lockDelivery(ctx, tx, false); err != nil { // nothing is queued meanwhile
+			return err
+		}
 		*row = subRow{ID: row.ID, Account: row.Account, State: stateDeleted, Spec: "{}", Sealed: []byte{}, Generation: g, ChangedAt: s.now()}
 		if _, err := tx.NewUpdate().Model(row).WherePK().Exec(ctx); err != nil {
 			return store.Error("subscriptions", "", err)
@@ -96,6 +99,9 @@ func (s *Service) disable(ctx context.Context, id, reason string) error {
 	err := s.db.InTx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		g, err := bump(ctx, tx)
 		if err != nil {
+			return err
+		}
+		if _, _, err := s.lockDelivery(ctx, tx, false); err != nil { // nothing is queued meanwhile
 			return err
 		}
 		n, err := exec(ctx, tx, "UPDATE push_subscription SET state = ?, reason = ?, generation = ?, changed_at = ? WHERE id = ? AND state IN (?, ?, ?)",

@@ -180,6 +180,9 @@ func (s *Service) RevokeToken(ctx context.Context, id string) error {
 
 // disableOf disables the subscriptions that hang on a token, in tx.
 func (s *Service) disableOf(ctx context.Context, tx *store.Tx, token string, g int64) ([]string, error) {
+	if _, _, err := s.lockDelivery(ctx, tx, false); err != nil { // nothing is queued meanwhile
+		return nil, err
+	}
 	var ids []string
 	err := each(ctx, tx, func(r *sql.Rows) error {
 		var id string

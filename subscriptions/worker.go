@@ -218,8 +218,9 @@ func (w *worker) claim(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	type claimed struct {
-		id    string
-		token int64
+		id      string
+		token   int64
+		pending int
 	}
 	var list []claimed
 	lock := ""
@@ -229,19 +230,19 @@ func (w *worker) claim(ctx context.Context) (bool, error) {
 	// Only who really is a worker may claim: its row may have been reaped.
 	err := each(ctx, w.s.db.DB(), func(r *sql.Rows) error {
 		var c claimed
-		err := r.Scan(&c.id, &c.token)
+		err := r.Scan(&c.id, &c.token, &c.pending)
 		list = append(list, c)
 		return err
 	}, `UPDATE push_queue SET holder = ?, due_at = NULL, token = token + CASE WHEN holder = ? THEN 0 ELSE 1 END
 WHERE sub IN (SELECT sub FROM push_queue WHERE due_at <= ? AND holder IN ('', ?) ORDER BY due_at LIMIT `+strconv.Itoa(claimQueues)+lock+`)
-AND EXISTS (SELECT 1 FROM push_worker WHERE id = ? AND expires > ?) RETURNING sub, token`,
+AND EXISTS (SELECT 1 FROM push_worker WHERE id = ? AND expires > ?) RETURNING sub, token, pending`,
 		me, me, w.s.now(), me, me, w.s.db.Clock())
 	if err != nil {
 		return false, err
 	}
 	w.mu.Lock()
 	for _, c := range list {
-		w.adopt(c.id, c.token)
+		w.adopt(c.id, c.token, c.pending)
 	}
 	w.mu.Unlock()
 	if len(list) > 0 {
@@ -251,7 +252,7 @@ AND EXISTS (SELECT 1 FROM push_worker WHERE id = ? AND expires > ?) RETURNING su
 }
 
 // adopt begins or wakes a queue. The caller holds w.mu.
-func (w *worker) adopt(id string, token int64) {
+func (w *worker) adopt(id string, token int64, pending int) {
 	q := w.set.Get(id)
 	if q == nil {
 		q = lanes.NewQueue(id, token)
@@ -259,6 +260,7 @@ func (w *worker) adopt(id string, token int64) {
 		w.equip(q, w.s.sub(id))
 		w.set.Put(q)
 	}
+	q.Pending = pending
 	q.Wake()
 	stateOf(q).idleSince = 0
 }

@@ -31,16 +31,21 @@ func TestOrder(t *testing.T) {
 				q.Fill(lane, len(ids), rows, now)
 				return
 			}
-			after, wanted := q.Scan()
-			if !wanted {
+			if !q.Wants() {
 				return
 			}
+			after := q.Scan()
 			var rows []*lanes.Row
 			limit := rapid.IntRange(1, 40).Draw(t, "limit")
 			for _, r := range table {
 				if r.ID > after && len(rows) < limit {
 					rows = append(rows, new(*r))
 				}
+			}
+			if rapid.IntRange(0, 9).Draw(t, "late") == 0 { // others come while these are read
+				id++
+				table = append(table, &lanes.Row{ID: id, Lane: rapid.Int64Range(0, 3).Draw(t, "lane")})
+				q.Wake()
 			}
 			q.Add(rows, len(rows) == limit, now)
 		}

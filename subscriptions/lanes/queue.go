@@ -47,6 +47,7 @@ type lane struct {
 type Queue struct {
 	ID          string
 	Token       int64 // fence of the holder
+	Pending     int   // rows that there were when the queue was claimed; a hint
 	Concurrency int   // most requests at once; at least 1
 	Interval    int64 // ms between requests for the rate; 0 means none
 	Held        bool  // nothing is sent
@@ -60,6 +61,7 @@ type Queue struct {
 	hungry   []*lane // empty, but with rows that are not in memory
 	after    int64   // last id that was read
 	more     bool    // there may be rows after it
+	reading  bool    // rows after it are being read
 	rows     int     // in memory
 	inFlight int
 	replayed int // of inFlight
@@ -82,19 +84,29 @@ func (q *Queue) Wake() { q.more = true }
 // Reset forgets all rows, so that they are read again. None may be in flight.
 func (q *Queue) Reset() {
 	q.lanes, q.ready, q.replays, q.waiting, q.hungry = map[int64]*lane{}, ring{}, ring{}, nil, nil
-	q.after, q.more, q.rows = 0, true, 0
+	q.after, q.more, q.reading, q.rows = 0, true, false, 0
 	q.Epoch++
 }
 
-// Scan returns the id after which rows are wanted.
-func (q *Queue) Scan() (after int64, wanted bool) {
-	return q.after, q.more && q.rows < readBelow && len(q.waiting) < maxWaiting
+// Wants reports whether rows are to be read.
+func (q *Queue) Wants() bool {
+	return q.more && !q.reading && q.rows < readBelow && len(q.waiting) < maxWaiting
 }
+
+// Scan begins to read rows, and returns the id after which. [Queue.Add] or
+// [Queue.Broken] ends it; what [Queue.Wake] tells meanwhile is not forgotten.
+func (q *Queue) Scan() (after int64) {
+	q.more, q.reading = false, true
+	return q.after
+}
+
+// Broken tells that the rows could not be read.
+func (q *Queue) Broken() { q.more, q.reading = true, false }
 
 // Add takes the rows that were read after [Queue.Scan], by id. more: there may
 // be others.
 func (q *Queue) Add(rows []*Row, more bool, now int64) {
-	q.more = more
+	q.more, q.reading = q.more || more, false
 	for _, r := range rows {
 		q.after = max(q.after, r.ID)
 		l := q.lanes[r.Lane]
@@ -298,10 +310,7 @@ func (q *Queue) Rows() int { return q.rows }
 // Idle reports whether nothing is in flight, due or to be read, and when the
 // next row is due (0: no row).
 func (q *Queue) Idle(now int64) (due int64, idle bool) {
-	if q.inFlight > 0 || len(q.hungry) > 0 {
-		return 0, false
-	}
-	if _, wanted := q.Scan(); wanted {
+	if q.inFlight > 0 || len(q.hungry) > 0 || q.reading || q.Wants() {
 		return 0, false
 	}
 	if at := q.NextAt(now); at != never {
