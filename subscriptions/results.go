@@ -226,20 +226,30 @@ func (s *Service) saveDelivered(ctx context.Context, tx *store.Tx, batch []*resu
 // saveRetries writes the new due times. Who is not the owner any more loses
 // the comparison of attempts.
 func (s *Service) saveRetries(ctx context.Context, tx *store.Tx, batch []*result) error {
-	var values []byte
+	// With short waits a row may have failed several times since the last
+	// commit: the table has the attempt before the first of them.
+	last, stored := map[int64]*result{}, map[int64]int{}
 	for _, r := range batch {
 		if r.verdict != retried {
 			continue
 		}
+		if last[r.row.ID] == nil {
+			stored[r.row.ID] = r.attempt
+		}
+		last[r.row.ID] = r
+	}
+	if len(last) == 0 {
+		return nil
+	}
+	var values []byte
+	for _, id := range slices.Sorted(maps.Keys(last)) {
+		r := last[id]
 		if values != nil {
 			values = append(values, ',')
 		}
 		values = append(values, '(')
-		values = appendInts(values, []int64{r.row.ID, int64(r.attempt), int64(r.row.Attempt), int64(r.row.Step), r.row.Due})
+		values = appendInts(values, []int64{id, int64(stored[id]), int64(r.row.Attempt), int64(r.row.Step), r.row.Due})
 		values = append(values, ')')
-	}
-	if values == nil {
-		return nil
 	}
 	_, err := exec(ctx, tx, "UPDATE push_delivery SET attempt = v.column3, step = v.column4, due_at = v.column5 FROM (VALUES "+string(values)+
 		") AS v WHERE push_delivery.id = v.column1 AND push_delivery.attempt = v.column2")
