@@ -206,6 +206,10 @@ type Change struct {
 	Fields *Fields
 	Values []Value // aligned with Fields
 
+	// Targets tells of fields that can point to several entities which one their
+	// value is a key of.
+	Targets map[string]string
+
 	// Version, if not "", is the version the record must still have; otherwise
 	// the change is refused with Conflict.
 	Version string

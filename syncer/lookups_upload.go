@@ -142,3 +142,25 @@ func (e *entity) namesBy(ctx context.Context, tx connectors.Tx, by []string, key
 	}
 	return err
 }
+
+// lookupTargets tells of the external fields that can point to several entities
+// to which one the mapping has them point.
+func (u *upload) lookupTargets() map[string]string {
+	if u.targets != nil {
+		return u.targets
+	}
+	u.targets = map[string]string{}
+	for _, l := range u.plan.UploadLookups {
+		target := u.run.entities[l.Target]
+		if target == nil || target.plan == nil {
+			continue
+		}
+		for _, i := range l.External {
+			name := u.plan.ExternalFields.Name(i)
+			if f := u.plan.External.Field(name); f != nil && len(f.Lookup) > 1 {
+				u.targets[name] = target.plan.External.Name
+			}
+		}
+	}
+	return u.targets
+}

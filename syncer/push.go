@@ -216,7 +216,7 @@ func (u *upload) buildChange(o *outgoing, op kedge.Op, mask []bool) {
 		o.fail = failMap(err)
 		return
 	}
-	o.change = kedge.Change{Op: op, Entity: u.plan.External.Name, Fields: u.plan.ExternalFields, Values: o.remote.Values, Return: true}
+	o.change = kedge.Change{Op: op, Entity: u.plan.External.Name, Fields: u.plan.ExternalFields, Values: o.remote.Values, Targets: u.lookupTargets(), Return: true}
 	if op == kedge.Update {
 		o.change.Key = o.link.ExtKey
 		o.change.Version = u.versionOf(o.base)

@@ -119,7 +119,7 @@ func (u *upload) recall(t *Transaction) (*outgoing, error) {
 		return nil, err
 	}
 	o := &outgoing{op: t, remote: *sent}
-	o.change = kedge.Change{Op: kedge.Update, Entity: u.plan.External.Name, Key: t.ExtKey, Fields: u.plan.ExternalFields, Values: sent.Values, Version: t.ExpectedVersion, IdempotencyKey: t.IdemKey}
+	o.change = kedge.Change{Op: kedge.Update, Entity: u.plan.External.Name, Key: t.ExtKey, Fields: u.plan.ExternalFields, Values: sent.Values, Targets: u.lookupTargets(), Version: t.ExpectedVersion, IdempotencyKey: t.IdemKey}
 	switch t.Action {
 	case actionDelete:
 		o.change.Op, o.removes = kedge.Delete, true

@@ -30,6 +30,7 @@ type upload struct {
 	outcomes map[kedge.Key]Outcome  // by local key; unchanged records are not in it
 	tries    map[string]int         // by transaction, in this run
 	missing  map[kedge.Key]*failure // records that wait for one they refer to
+	targets  map[string]string      // once somebody asked: see lookupTargets
 	doubtful map[string]bool        // local keys of records that may be there already
 	waiting  bool                   // records were in quarantine when it began
 	opened   bool

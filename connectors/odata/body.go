@@ -38,7 +38,7 @@ func (w *writer) members(c *kedge.Change, insert bool) ([]member, error) {
 		case insert && slices.Contains(w.e.set.Hints.NotInsertable, name):
 			continue
 		}
-		if err := w.addField(&root, f, v, insert); err != nil {
+		if err := w.addField(&root, c, f, v, insert); err != nil {
 			return nil, fmt.Errorf("field %s: %w", name, err)
 		}
 	}
@@ -67,8 +67,12 @@ func (m *member) find(name string) *member {
 	return nil
 }
 
-func (w *writer) addField(root *member, f *kedge.Field, v kedge.Value, insert bool) error {
-	if bind, ok := w.e.binds[f.Name]; ok {
+func (w *writer) addField(root *member, c *kedge.Change, f *kedge.Field, v kedge.Value, insert bool) error {
+	if binds, ok := w.e.binds[f.Name]; ok {
+		bind, err := chooseBind(binds, c.Targets[f.Name], v)
+		if err != nil {
+			return err
+		}
 		link := member{name: bind.navigation + "@odata.bind", value: v}
 		if v.IsNull() && insert {
 			return nil
@@ -255,23 +259,44 @@ func validText(c *kedge.Change) bool {
 type bind struct{ navigation, target string }
 
 // findBinds settles which lookups are written by binding their navigation:
-// those whose own property is read-only, or that have none. A lookup that can
-// point to several sets is read-only then, for its value does not tell which.
+// those whose own property is read-only, or that have none. One that can point
+// to several sets has a navigation for each.
 func (e *entity) findBinds(model *csdl.Model) {
-	e.binds = map[string]bind{}
+	e.binds = map[string][]bind{}
 	for i := range e.info.Fields {
 		f := &e.info.Fields[i]
 		p := e.set.Property(f.Name)
 		if len(f.Lookup) == 0 || p != nil && !p.ReadOnly && !p.Computed {
 			continue
 		}
-		l := f.Lookup[0]
-		target := model.Set(l.Entity)
-		if len(f.Lookup) > 1 || target == nil || len(target.Key) != 1 || target.Key[0] != l.Field {
-			f.ReadOnly = true
-			continue
+		var binds []bind
+		for _, l := range f.Lookup {
+			if target := model.Set(l.Entity); target != nil && len(target.Key) == 1 && target.Key[0] == l.Field {
+				binds = append(binds, bind{navigation: l.Navigation, target: l.Entity})
+			}
 		}
-		f.ReadOnly, f.Computed = false, false
-		e.binds[f.Name] = bind{navigation: l.Navigation, target: l.Entity}
+		if f.ReadOnly = len(binds) == 0; !f.ReadOnly {
+			f.Computed = false
+			e.binds[f.Name] = binds
+		}
 	}
+}
+
+// chooseBind returns the bind for a value that is a key of target. Any of them
+// takes the link away.
+func chooseBind(binds []bind, target string, v kedge.Value) (bind, error) {
+	if len(binds) == 1 && target == "" || v.IsNull() {
+		return binds[0], nil
+	}
+	names := make([]string, len(binds))
+	for i, b := range binds {
+		if b.target == target {
+			return b, nil
+		}
+		names[i] = b.target
+	}
+	if target == "" {
+		return bind{}, fmt.Errorf("it can point to %s; map it as a lookup, which says to which", strings.Join(names, ", "))
+	}
+	return bind{}, fmt.Errorf("it cannot point to %s, only to %s", target, strings.Join(names, ", "))
 }

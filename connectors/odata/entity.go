@@ -25,9 +25,9 @@ type entity struct {
 
 	lastPlan, lastDelta atomic.Pointer[wire.Plan]
 
-	serverKey bool            // the service makes the key
-	made      []string        // fields that the service makes
-	binds     map[string]bind // lookups that are written by binding a navigation
+	serverKey bool              // the service makes the key
+	made      []string          // fields that the service makes
+	binds     map[string][]bind // lookups that are written by binding a navigation
 }
 
 // deltaReconcile is how often a full read is wished for although there are
