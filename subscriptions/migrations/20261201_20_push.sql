@@ -86,7 +86,6 @@ CREATE TABLE push_queue (
 	pending bigint NOT NULL
 );
 CREATE INDEX push_queue_due ON push_queue (due_at);
-CREATE INDEX push_queue_holder ON push_queue (holder);
 CREATE TABLE push_worker (
 	id text NOT NULL PRIMARY KEY,
 	session text NOT NULL,
@@ -107,7 +106,6 @@ CREATE TABLE push_attempt (
 );
 CREATE INDEX push_attempt_sub ON push_attempt (sub, id);
 CREATE INDEX push_attempt_event ON push_attempt (sub, event_seq);
-CREATE INDEX push_attempt_at ON push_attempt (at);
 CREATE TABLE push_dead (
 	id {serial},
 	sub text NOT NULL,
