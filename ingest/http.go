@@ -364,6 +364,10 @@ func resourceIDs(values []string) ([]string, error) {
 // answer stores a push and answers with its result.
 func (s *Service) answer(c *call, p *custom.Push) error {
 	res, err := s.Push(c.r.Context(), p)
+	return s.answerWith(c, res, err)
+}
+
+func (s *Service) answerWith(c *call, res *custom.Result, err error) error {
 	if err != nil {
 		return asJSON(c.r, err)
 	}

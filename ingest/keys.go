@@ -251,7 +251,7 @@ func (u *usage) note(id string, now int64) {
 	if u.last == nil {
 		u.last = map[string]int64{}
 	}
-	u.last[id] = now
+	u.last[id] = max(u.last[id], now)
 }
 
 // flushUse writes when keys were used.
@@ -262,6 +262,9 @@ func (s *Service) flushUse(ctx context.Context) error {
 	s.used.mu.Unlock()
 	for id, at := range last {
 		if _, err := s.store.DB().NewRaw("UPDATE ingest_key SET last_used_at = ? WHERE id = ?", at, id).Exec(ctx); err != nil {
+			for id, at := range last { // to be tried again
+				s.used.note(id, at)
+			}
 			return store.Error("ingest", "", err)
 		}
 	}

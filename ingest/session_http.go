@@ -91,6 +91,17 @@ func (s *Service) commitSession(c *call) error {
 	if err != nil || parts < 1 || parts > custom.MaxParts {
 		return badRequest("parts must be the number of parts, from 1 to %d", custom.MaxParts)
 	}
+	p := &custom.Push{Op: custom.Bulk, Table: c.table, KeyID: c.key.id, RequestID: httpapi.RequestID(c.r.Context()),
+		IdempotencyKey: c.r.Header.Get("Idempotency-Key"), Session: mux.Vars(c.r)["session"], Parts: parts}
+	if err := custom.CheckText(p.IdempotencyKey, maxIdemKey); err != nil {
+		return badRequest("Idempotency-Key %v", err)
+	}
+	sign(p, c.r, q)
+	if p.IdempotencyKey != "" { // the session is over by then
+		if res, err := s.custom.Answered(c.r.Context(), p); res != nil || err != nil {
+			return s.answerWith(c, res, err)
+		}
+	}
 	session, err := s.session(c)
 	if err != nil {
 		return err
@@ -101,10 +112,7 @@ func (s *Service) commitSession(c *call) error {
 	}
 	defer done()
 	sp := session.Params
-	p := &custom.Push{Op: custom.Bulk, Table: c.table, GroupKey: sp.GroupKey, Event: sp.Event, Actor: sp.Actor, DryRun: sp.DryRun, AllowEmpty: sp.AllowEmpty,
-		ConfirmRemoved: sp.ConfirmRemoved, KeyID: c.key.id, RequestID: httpapi.RequestID(c.r.Context()), IdempotencyKey: c.r.Header.Get("Idempotency-Key"),
-		Session: session.ID, Parts: parts}
-	sign(p, c.r, q)
+	p.GroupKey, p.Event, p.Actor, p.DryRun, p.AllowEmpty, p.ConfirmRemoved = sp.GroupKey, sp.Event, sp.Actor, sp.DryRun, sp.AllowEmpty, sp.ConfirmRemoved
 	return s.answer(c, p)
 }
 

@@ -131,7 +131,7 @@ func (c *Custom) Push(ctx context.Context, p *Push) (*Result, error) {
 			return nil, err
 		}
 		defer done()
-		if res, err := c.answered(ctx, p); res != nil || err != nil {
+		if res, err := c.Answered(ctx, p); res != nil || err != nil {
 			return res, err
 		}
 	}
@@ -168,8 +168,9 @@ func (c *Custom) startKeyed(p *Push) (done func(), err error) {
 	}, nil
 }
 
-// answered returns the stored answer of a request that was sent before.
-func (c *Custom) answered(ctx context.Context, p *Push) (*Result, error) {
+// Answered returns the stored answer of a request that was sent before, nil if
+// it was not.
+func (c *Custom) Answered(ctx context.Context, p *Push) (*Result, error) {
 	r := &request{Push: p}
 	err := c.replay(ctx, c.store.DB().DB, r, c.now().UnixMilli())
 	if err == nil {
