@@ -33,7 +33,7 @@ soak: postgres ## SOAK (10000) histories of each model on each database, SEED ch
 	KEDGE_SOAK=1000 TMPDIR=$$(sh internal/testtmp.sh) $(GO) test -count 1 -timeout 0 -v -run 'TestStrict|TestReplicas' ./subscriptions
 
 check: ## formatting, vet, staticcheck, known vulnerabilities, go.mod and generated files
-	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "$$files"; echo "run gofmt -w on the files above"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff

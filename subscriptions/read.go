@@ -38,7 +38,6 @@ type scan struct {
 	after int64
 	lane  int64
 	ids   []int64 // rows of one lane; nil: all after
-	first bool    // nothing was read yet, and there are few
 	rows  []*lanes.Row
 	more  bool
 }
