@@ -13,6 +13,12 @@ import (
 	"github.com/kedge-sync/kedge/syncer"
 )
 
+// A twoWayPlace holds the databases that all histories of a model use in turn.
+type twoWayPlace struct {
+	dsn, otherDSN string
+	own, other    *store.Store
+}
+
 // A death ends the goroutines of a run as soon as they come to a point, or at
 // their next statement after one of them did: what was not committed is rolled
 // back, nothing more is stored, and the lease stays until the store is closed.

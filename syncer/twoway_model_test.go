@@ -42,12 +42,6 @@ func TestTwoWayModel(t *testing.T) {
 	}
 }
 
-// A twoWayPlace holds the databases that all histories of a model use in turn.
-type twoWayPlace struct {
-	dsn, otherDSN string
-	own, other    *store.Store
-}
-
 // twoWayMapping maps customers in both directions. Both sides know a record by
 // its tag, whoever makes its key.
 const twoWayMapping = `kedge: mapping/v1
